@@ -1,0 +1,11 @@
+//! `rivulet inspect`
+
+use super::{CliError, exit};
+
+/// Arguments of `rivulet inspect`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_: Arguments) -> Result<(), CliError> {
+    Err(CliError::new(exit::INTERNAL, "not built yet"))
+}

@@ -1,0 +1,116 @@
+//! The command line: one file per verb.
+
+mod decode;
+mod eval;
+mod inspect;
+mod model;
+mod run;
+#[cfg(feature = "train")]
+mod train;
+mod validate;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Compresses sensor telemetry with a neural codec and proves how faithful the result is.
+#[derive(Debug, Parser)]
+#[command(name = "rivulet", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a pipeline.
+    Run(run::Arguments),
+    /// Check a pipeline file without running it.
+    Validate(validate::Arguments),
+    /// Turn packets back into samples.
+    Decode(decode::Arguments),
+    /// Show what a .rvl file holds.
+    Inspect(inspect::Arguments),
+    /// Measure a model on recordings.
+    Eval(eval::Arguments),
+    /// Make, look at and check models.
+    Model(model::Arguments),
+    /// Train a model on recordings.
+    #[cfg(feature = "train")]
+    Train(train::Arguments),
+}
+
+/// Exit codes, those of `sysexits.h` where it has one.
+mod exit {
+    /// A check failed: vectors do not match, or a promise of fidelity was not kept.
+    pub(super) const CHECK_FAILED: u8 = 1;
+    /// Wrong arguments.
+    pub(super) const USAGE: u8 = 64;
+    /// An input is damaged or not what it says it is.
+    pub(super) const DATA: u8 = 65;
+    /// An input does not exist or cannot be read.
+    pub(super) const NO_INPUT: u8 = 66;
+    /// A fault of the program itself.
+    pub(super) const INTERNAL: u8 = 70;
+    /// An output cannot be created.
+    pub(super) const CANNOT_CREATE: u8 = 73;
+    /// Writing failed.
+    pub(super) const IO: u8 = 74;
+    /// A configuration is wrong.
+    pub(super) const CONFIG: u8 = 78;
+}
+
+/// Why a verb failed: what to say and the code to leave with.
+#[derive(Debug)]
+struct CliError {
+    code: u8,
+    message: String,
+}
+
+impl CliError {
+    fn new(code: u8, message: impl Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+/// Parses `arguments`, runs the verb and says on stderr why it failed, if it did.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::from(exit::IO) };
+        }
+    };
+    let result = match arguments.verb {
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Validate(arguments) => validate::run(arguments),
+        Verb::Decode(arguments) => decode::run(arguments),
+        Verb::Inspect(arguments) => inspect::run(arguments),
+        Verb::Eval(arguments) => eval::run(arguments),
+        Verb::Model(arguments) => model::run(arguments),
+        #[cfg(feature = "train")]
+        Verb::Train(arguments) => train::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "rivulet: {}", error.message);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+/// Writes to standard output. A reader that went away (`| head`) ends the verb quietly.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::new(exit::IO, format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
