@@ -109,6 +109,17 @@ pub struct StreamInfo {
     pub channels: Vec<ChannelInfo>,
 }
 
+impl StreamInfo {
+    /// Nanoseconds that `samples` samples of a channel last, saturating far beyond any recording.
+    pub fn duration_ns(&self, samples: u64) -> i64 {
+        let seconds = samples as f64 / self.sample_rate_hz;
+        // Whole seconds apart, so that long recordings keep their nanoseconds.
+        let whole = seconds.trunc();
+        let rest = (seconds - whole) * 1e9;
+        (whole as i64).saturating_mul(1_000_000_000).saturating_add(rest.round() as i64)
+    }
+}
+
 /// One channel of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelInfo {
@@ -215,6 +226,21 @@ pub struct Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_of_samples_lasts_a_day() {
+        let mut info = StreamInfo {
+            key: StreamKey::new("a"),
+            sample_rate_hz: 360.0,
+            sample_type: SampleType::I16,
+            stored_bits: 16,
+            channels: vec![ChannelInfo::unscaled("")],
+        };
+        assert_eq!(info.duration_ns(1), 2_777_778);
+        assert_eq!(info.duration_ns(360 * 86_400), 86_400_000_000_000);
+        info.sample_rate_hz = 1e-6;
+        assert_eq!(info.duration_ns(u64::MAX), i64::MAX);
+    }
 
     #[test]
     fn nearest_rounds_and_clamps_counts() {

@@ -1,5 +1,7 @@
 //! Sources: where chunks of samples come from.
 
+pub mod file;
+
 use std::path::PathBuf;
 
 use crate::signal::{Chunk, DeadLetter, StreamInfo};
