@@ -3,6 +3,7 @@
 //! An encoder is chosen by its `type` in the configuration and brings its own model. `rvq` is the fast one:
 //! [`RvqEncoder`] normalises, runs the model's encoder in tract and searches the codebooks.
 
+pub mod engine;
 pub mod normalise;
 
 use crate::packet::Packet;
