@@ -1,1 +1,165 @@
-//! config
+//! Pipeline files: one TOML file declares one pipeline.
+//!
+//! ```text
+//! text -> config crate -> ${VAR} expanded -> typed section by section -> rules across sections
+//!      -> spanned parse: the line of every key
+//! ```
+//!
+//! Reading is pure: nothing the file names is opened. Every problem is found in one pass and reported with
+//! its line; what comes out is a [`PipelineConfig`] whose fields are valid by their types. What needs the
+//! model (does `frame_size` fit?) is for whoever loads the model, who reports it in the same form with
+//! [`PipelineConfig::problem`]. Every key is described in `docs/configuration.md`.
+
+mod encoder;
+mod interpolate;
+mod places;
+mod problem;
+mod rules;
+mod section;
+mod sink;
+mod source;
+mod value;
+mod window;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use config::{FileFormat, Source};
+
+pub use encoder::{EncoderConfig, RvqEncoderConfig};
+pub use problem::{ConfigError, Problem};
+pub use section::Positive;
+pub use sink::{
+    DeadLetterConfig, FileSinkConfig, MirrorSinkConfig, OnViolation, SinkConfig, StdoutFormat,
+    StdoutSinkConfig,
+};
+pub use source::{CsvFormat, Endian, FileSourceConfig, RawFormat, RecordingFormat, SourceConfig};
+pub use window::WindowConfig;
+
+use places::Places;
+use section::{Refused, Report, Section};
+
+/// Far more than a pipeline file needs; keeps a wrong path (`/dev/zero`, a recording) from filling memory.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The keys of the file's top level.
+const TOP_LEVEL_KEYS: &[&str] = &["name", "source", "window", "encoder", "sinks", "dead_letters"];
+
+/// One pipeline, as its file declares it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineConfig {
+    /// Names the pipeline in logs and reports: 1 to 64 ASCII letters, digits, `-`, `_` or `.`.
+    pub name: String,
+    /// Where samples come from.
+    pub source: SourceConfig,
+    /// How streams are cut into frames.
+    pub window: WindowConfig,
+    /// How frames become packets.
+    pub encoder: EncoderConfig,
+    /// Where packets go, in the file's order; at least one.
+    pub sinks: Vec<SinkConfig>,
+    /// Where inputs that cannot be used are kept; without it they are counted and logged only.
+    pub dead_letters: Option<DeadLetterConfig>,
+    places: Places,
+}
+
+impl PipelineConfig {
+    /// Reads a pipeline file; `${VAR}` in it is expanded from the process's environment.
+    ///
+    /// # Errors
+    /// Every problem of the file at once, or the one that it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let origin = path.display().to_string();
+        let unreadable = |reason: String| ConfigError::from(Problem::of_file(&origin, reason));
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(unreadable(format!("is larger than {MAX_FILE_BYTES} bytes: not a pipeline file")));
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(text, &origin, &|name| std::env::var(name).ok()),
+            Err(error) => Err(ConfigError::from(places::not_utf8(&origin, &bytes, error.valid_up_to()))),
+        }
+    }
+
+    /// Reads a pipeline from its text. `origin` names the text in problems, `environment` looks up the
+    /// variables that `${VAR}` names.
+    ///
+    /// # Errors
+    /// Every problem of the text at once.
+    pub fn parse(
+        text: &str,
+        origin: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let places = Places::of(text, origin)?;
+        let table = config::File::from_str(text, FileFormat::Toml)
+            .collect()
+            .map_err(|error| Problem::of_file(origin, error.to_string()))?;
+        let report = Report::new(&places);
+        let table = value::expand_table(table, "", environment, &report);
+        let declared = read_pipeline(table, &report);
+        let problems = report.into_problems();
+        match declared {
+            Ok(Declared { name, source, window, encoder, sinks, dead_letters }) if problems.is_empty() => {
+                Ok(Self { name, source, window, encoder, sinks, dead_letters, places })
+            }
+            _ => Err(ConfigError::from(problems)),
+        }
+    }
+
+    /// A problem with the value at `key` (`window.frame_size`, `sinks[1].path`) that shows only once
+    /// something outside the file is known; carries the file and line like those found by reading.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        self.places.problem(key, message)
+    }
+}
+
+/// The sections of a pipeline, each valid.
+struct Declared {
+    name: String,
+    source: SourceConfig,
+    window: WindowConfig,
+    encoder: EncoderConfig,
+    sinks: Vec<SinkConfig>,
+    dead_letters: Option<DeadLetterConfig>,
+}
+
+fn read_pipeline(table: value::Table, report: &Report<'_>) -> Result<Declared, Refused> {
+    let mut root = Section::new(String::new(), table, TOP_LEVEL_KEYS, report);
+    let name = root.text("name");
+    let name = root.required("name", name).and_then(|name| checked_name(name, report));
+    let source = root.value("source");
+    let source = root.required("source", source).and_then(|value| source::read(value, report));
+    let window = window::read(root.value("window").unwrap_or_default(), report);
+    let encoder = root.value("encoder");
+    let encoder = root.required("encoder", encoder).and_then(|value| encoder::read(value, report));
+    let sinks = root.value("sinks");
+    let sinks = root.required("sinks", sinks).and_then(|value| sink::read_all(value, report));
+    let dead_letters = sink::read_dead_letters(root.value("dead_letters").unwrap_or_default(), report);
+    let written = sinks.as_deref().unwrap_or_default();
+    rules::check(source.as_ref().ok(), written, dead_letters.as_ref().ok().and_then(Option::as_ref), report);
+    let declared = Declared {
+        name: name?,
+        source: source?,
+        window: window?,
+        encoder: encoder?,
+        sinks: sinks?.into_iter().collect::<Result<_, _>>()?,
+        dead_letters: dead_letters?,
+    };
+    Ok(declared)
+}
+
+fn checked_name(name: String, report: &Report<'_>) -> Result<String, Refused> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(name);
+    }
+    Err(report.refuse("name", "a name is 1 to 64 letters, digits, '-', '_' or '.' (ASCII)"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Reading the typed values of one table, keeping count of every problem.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::interpolate::Expanded;
+use super::places::{Places, join};
+use super::problem::Problem;
+use super::value::{Table, Value};
+
+/// A finite number above zero.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Positive(f64);
+
+impl Positive {
+    /// `value`, if it is finite and above zero.
+    pub fn new(value: f64) -> Option<Self> {
+        (value.is_finite() && value > 0.0).then_some(Self(value))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// A value that cannot be used; the report already has the reason.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused;
+
+/// The problems found so far.
+pub(super) struct Report<'a> {
+    places: &'a Places,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(places: &'a Places) -> Self {
+        Self { places, problems: RefCell::default() }
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems.into_inner()
+    }
+
+    /// Notes a problem with `key`.
+    pub(super) fn refuse(&self, key: &str, message: impl Into<String>) -> Refused {
+        self.refuse_suggesting(key, message, None)
+    }
+
+    fn refuse_suggesting(&self, key: &str, message: impl Into<String>, suggestion: Option<&str>) -> Refused {
+        let problem = self.places.problem(key, message).suggesting(suggestion);
+        self.problems.borrow_mut().push(problem);
+        Refused
+    }
+}
+
+/// One table of the file, read key by key. Each reader gives `None` for a key that is not there and
+/// [`Refused`] for one that cannot be used, so that a section reads all its keys before it gives up.
+pub(super) struct Section<'a> {
+    path: String,
+    entries: Table,
+    report: &'a Report<'a>,
+}
+
+impl<'a> Section<'a> {
+    /// Opens the table at `path`, which may have `keys`; any other is reported.
+    pub(super) fn new(path: String, entries: Table, keys: &[&'static str], report: &'a Report<'a>) -> Self {
+        let section = Self { path, entries, report };
+        for key in section.entries.keys().filter(|key| !keys.contains(&key.as_str())) {
+            report.refuse_suggesting(&section.key(key), "unknown key", nearest(key, keys));
+        }
+        section
+    }
+
+    /// Opens `value` as a table.
+    pub(super) fn open(
+        path: &str,
+        value: Value,
+        keys: &[&'static str],
+        report: &'a Report<'a>,
+    ) -> Result<Self, Refused> {
+        Ok(Self::new(path.to_owned(), table(path, value, report)?, keys, report))
+    }
+
+    /// The path of one of the section's keys.
+    pub(super) fn key(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Notes a problem with one of the section's keys.
+    pub(super) fn refuse(&self, key: &str, message: impl Into<String>) -> Refused {
+        self.report.refuse(&self.key(key), message)
+    }
+
+    /// What was read of a key that has to be there.
+    pub(super) fn required<T>(&self, key: &str, read: Result<Option<T>, Refused>) -> Result<T, Refused> {
+        read?.ok_or_else(|| self.refuse(key, "missing"))
+    }
+
+    /// The value of a key as it stands.
+    pub(super) fn value(&mut self, key: &str) -> Result<Option<Value>, Refused> {
+        match self.entries.remove(key) {
+            Some(Value::Refused) => Err(Refused),
+            value => Ok(value),
+        }
+    }
+
+    /// A text; the environment may give it.
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, Refused> {
+        self.convert(key, "a text", |value| match value {
+            Value::Text(Expanded { text, .. }) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    /// A path that is not empty.
+    pub(super) fn path(&mut self, key: &str) -> Result<Option<PathBuf>, Refused> {
+        self.convert(key, "a path", |value| match value {
+            Value::Text(Expanded { text, .. }) if !text.is_empty() && !text.contains('\0') => {
+                Some(PathBuf::from(text))
+            }
+            _ => None,
+        })
+    }
+
+    /// A whole number in `range`.
+    pub(super) fn count(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<NonZeroUsize>, Refused> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.convert(key, &expected, |value| {
+            let number = match value {
+                Value::Integer(number) => *number,
+                Value::Text(Expanded { text, whole: true }) => text.parse().ok()?,
+                _ => return None,
+            };
+            let number = usize::try_from(number).ok().filter(|number| range.contains(number))?;
+            NonZeroUsize::new(number)
+        })
+    }
+
+    /// A whole number in `range`, `default` where the key is not there.
+    pub(super) fn count_or(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+    ) -> Result<NonZeroUsize, Refused> {
+        Ok(self.count(key, range)?.or(NonZeroUsize::new(default)).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// A number above zero.
+    pub(super) fn positive(&mut self, key: &str) -> Result<Option<Positive>, Refused> {
+        self.convert(key, "a number above 0", |value| match value {
+            Value::Integer(number) => Positive::new(*number as f64),
+            Value::Float(number) => Positive::new(*number),
+            Value::Text(Expanded { text, whole: true }) => Positive::new(text.parse().ok()?),
+            _ => None,
+        })
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        choices: &[(&'static str, T)],
+    ) -> Result<Option<T>, Refused> {
+        let Some(text) = self.text(key)? else { return Ok(None) };
+        if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == text) {
+            return Ok(Some(*chosen));
+        }
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        let message = format!("expected one of {}, found the text {text:?}", words.join(", "));
+        Err(self.report.refuse_suggesting(&self.key(key), message, nearest(&text, &words)))
+    }
+
+    fn convert<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        convert: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Refused> {
+        let Some(value) = self.value(key)? else { return Ok(None) };
+        match convert(&value) {
+            Some(converted) => Ok(Some(converted)),
+            None => Err(self.refuse(key, format!("expected {expected}, found {}", value.describe()))),
+        }
+    }
+}
+
+/// One of the types that a section's `type` may name.
+pub(super) struct Kind<T> {
+    /// The value of `type`.
+    pub(super) name: &'static str,
+    /// The keys of a section of this type.
+    pub(super) keys: &'static [&'static str],
+    /// Reads the section's keys.
+    pub(super) read: fn(&mut Section<'_>) -> Result<T, Refused>,
+}
+
+/// Reads the table at `path` as the one of `kinds` that its `type` names. Where that is none of them, the
+/// other keys are not looked at.
+pub(super) fn read_kind<T>(
+    path: &str,
+    value: Value,
+    kinds: &[Kind<T>],
+    report: &Report<'_>,
+) -> Result<T, Refused> {
+    let table = table(path, value, report)?;
+    let mut section = Section { path: path.to_owned(), entries: table, report };
+    let choices: Vec<_> = kinds.iter().map(|kind| (kind.name, kind)).collect();
+    let kind = section.choice("type", &choices)?;
+    let Some(kind) = kind else {
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
+        return Err(section.refuse("type", format!("missing; one of {}", names.join(", "))));
+    };
+    let mut section = Section::new(section.path, section.entries, kind.keys, report);
+    (kind.read)(&mut section)
+}
+
+fn table(path: &str, value: Value, report: &Report<'_>) -> Result<Table, Refused> {
+    match value {
+        Value::Table(table) => Ok(table),
+        Value::Refused => Err(Refused),
+        other => Err(report.refuse(path, format!("expected a table, found {}", other.describe()))),
+    }
+}
+
+/// The one of `known` that `word` looks most like, if it does at all.
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let likeness = known.iter().map(|known| (strsim::jaro_winkler(word, known), *known));
+    likeness.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}

@@ -1,0 +1,131 @@
+//! `[[sinks]]` and `[dead_letters]`: where packets and refused inputs go.
+
+use std::path::PathBuf;
+
+use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
+use super::value::Value;
+
+/// A sink's type and its options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkConfig {
+    /// `file`: packets in a `.rvl` file.
+    File(FileSinkConfig),
+    /// `mirror`: decodes the packets again and measures how faithful they are.
+    Mirror(MirrorSinkConfig),
+    /// `stdout`: a line for each packet.
+    Stdout(StdoutSinkConfig),
+}
+
+/// Options of the `file` sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSinkConfig {
+    /// The file to write.
+    pub path: PathBuf,
+}
+
+/// Options of the `mirror` sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirrorSinkConfig {
+    /// The largest PRD that a run may show, in percent.
+    pub max_prd_percent: Option<Positive>,
+    /// What a larger one means.
+    pub on_violation: OnViolation,
+}
+
+/// What becomes of a run whose fidelity is worse than promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnViolation {
+    /// It is reported.
+    Log,
+    /// It is reported, and the run ends with exit code 1.
+    Fail,
+}
+
+/// Options of the `stdout` sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StdoutSinkConfig {
+    /// What a line looks like.
+    pub format: StdoutFormat,
+}
+
+/// What the `stdout` sink writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StdoutFormat {
+    /// One JSON object per packet and line.
+    Json,
+}
+
+/// Where inputs that cannot be used are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetterConfig {
+    /// A file of JSON lines.
+    pub path: PathBuf,
+}
+
+pub(super) const KINDS: &[Kind<SinkConfig>] = &[
+    Kind { name: "file", keys: &["type", "path"], read: |section| read_file(section).map(SinkConfig::File) },
+    Kind {
+        name: "mirror",
+        keys: &["type", "max_prd_percent", "on_violation"],
+        read: |section| read_mirror(section).map(SinkConfig::Mirror),
+    },
+    Kind {
+        name: "stdout",
+        keys: &["type", "format"],
+        read: |section| read_stdout(section).map(SinkConfig::Stdout),
+    },
+];
+
+pub(super) const DEAD_LETTER_KEYS: &[&str] = &["path"];
+
+/// The sinks one by one: what is wrong with one leaves the others to be checked against each other.
+pub(super) fn read_all(
+    value: Value,
+    report: &Report<'_>,
+) -> Result<Vec<Result<SinkConfig, Refused>>, Refused> {
+    let items = match value {
+        Value::Array(items) => items,
+        other => {
+            let found = other.describe();
+            return Err(report.refuse("sinks", format!("expected [[sinks]] tables, found {found}")));
+        }
+    };
+    if items.is_empty() {
+        return Err(report.refuse("sinks", "a pipeline needs at least one sink"));
+    }
+    let items = items.into_iter().enumerate();
+    Ok(items.map(|(i, item)| read_kind(&format!("sinks[{i}]"), item, KINDS, report)).collect())
+}
+
+pub(super) fn read_dead_letters(
+    value: Option<Value>,
+    report: &Report<'_>,
+) -> Result<Option<DeadLetterConfig>, Refused> {
+    let Some(value) = value else { return Ok(None) };
+    let mut section = Section::open("dead_letters", value, DEAD_LETTER_KEYS, report)?;
+    let path = section.path("path");
+    Ok(Some(DeadLetterConfig { path: section.required("path", path)? }))
+}
+
+fn read_file(section: &mut Section<'_>) -> Result<FileSinkConfig, Refused> {
+    let path = section.path("path");
+    Ok(FileSinkConfig { path: section.required("path", path)? })
+}
+
+fn read_mirror(section: &mut Section<'_>) -> Result<MirrorSinkConfig, Refused> {
+    let max_prd_percent = section.positive("max_prd_percent");
+    let on_violation =
+        section.choice("on_violation", &[("log", OnViolation::Log), ("fail", OnViolation::Fail)]);
+    if let (Ok(None), Ok(Some(_))) = (&max_prd_percent, &on_violation) {
+        return Err(section.refuse("on_violation", "means nothing without max_prd_percent"));
+    }
+    Ok(MirrorSinkConfig {
+        max_prd_percent: max_prd_percent?,
+        on_violation: on_violation?.unwrap_or(OnViolation::Log),
+    })
+}
+
+fn read_stdout(section: &mut Section<'_>) -> Result<StdoutSinkConfig, Refused> {
+    let format = section.choice("format", &[("json", StdoutFormat::Json)])?;
+    Ok(StdoutSinkConfig { format: format.unwrap_or(StdoutFormat::Json) })
+}
