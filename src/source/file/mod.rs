@@ -7,6 +7,7 @@
 //! channels at its instant with it: they become a [`DeadLetter`](crate::signal::DeadLetter), and the next
 //! chunk says that it stands after a gap.
 
+mod csv;
 mod description;
 mod raw;
 mod rows;
@@ -39,8 +40,24 @@ pub struct FileOptions {
     pub sample_type: Option<SampleType>,
     /// Byte order of a raw file; little-endian where neither this nor a description says otherwise.
     pub endian: Option<Endian>,
+    /// What only CSV files need.
+    pub csv: CsvOptions,
     /// Samples per channel in a chunk.
     pub chunk_samples: usize,
+}
+
+/// How to read a CSV file. What is `None` is read off its first line.
+#[derive(Clone, Debug, Default)]
+pub struct CsvOptions {
+    /// The column that holds time: its name, or its place counted from 0. Where `None`, the first column named
+    /// `time` or `timestamp`, alone or followed by something that is no letter (`time_ms`), if there is one.
+    pub time_column: Option<String>,
+    /// What stands between cells. Where `None`, a tab or else a semicolon if the first line has one, else a
+    /// comma.
+    pub delimiter: Option<char>,
+    /// Whether the first line names the columns. Where `None`, it does if a cell in it is neither empty, a
+    /// number nor a time stamp.
+    pub header: Option<bool>,
 }
 
 impl Default for FileOptions {
@@ -51,6 +68,7 @@ impl Default for FileOptions {
             channels: None,
             sample_type: None,
             endian: None,
+            csv: CsvOptions::default(),
             chunk_samples: 4096,
         }
     }
@@ -94,11 +112,16 @@ pub enum Endian {
 /// The most channels that a file may have.
 const MAX_CHANNELS: usize = 4096;
 
+const IS_DIRECTORY: &str = "is a directory: name a recording in it";
+
 /// Opens a recording.
 ///
 /// # Errors
 /// The file cannot be read, is not what it says it is, or leaves open what `options` do not say.
 pub fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+    if path.is_dir() {
+        return Err(format_error(path, "file", IS_DIRECTORY));
+    }
     let format = options.format.or_else(|| Format::of(path)).ok_or_else(|| {
         format_error(
             path,
@@ -115,7 +138,7 @@ pub fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, Sourc
     }
     match format {
         Format::Wfdb => wfdb::open(path, options),
-        Format::Csv => Err(format_error(path, "format", "CSV is not read yet")),
+        Format::Csv => csv::open(path, options),
         Format::Raw => raw::open(path, options),
     }
 }
@@ -142,7 +165,7 @@ fn open_file(path: &Path) -> Result<(File, Option<u64>), SourceError> {
     let file = File::open(path).map_err(|error| io_error(path, error))?;
     let metadata = file.metadata().map_err(|error| io_error(path, error))?;
     if metadata.is_dir() {
-        return Err(format_error(path, "file", "is a directory: name a recording in it"));
+        return Err(format_error(path, "file", IS_DIRECTORY));
     }
     Ok((file, metadata.is_file().then_some(metadata.len())))
 }
@@ -282,6 +305,12 @@ mod tests {
         assert_eq!(Format::of(Path::new("b.tsv")), Some(Format::Csv));
         assert_eq!(Format::of(Path::new("b.i16")), Some(Format::Raw));
         assert!(refusal(Path::new("recording.wav"), &FileOptions::default()).contains("wfdb, csv or raw"));
+    }
+
+    #[test]
+    fn a_directory_is_no_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(refusal(folder.path(), &FileOptions::default()).contains("is a directory"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::signal::{Chunk, DeadLetter, Position, Stage, StreamInfo};
 use crate::source::SourceEvent;
 
 /// The most values that are read at once.
-const MAX_CHUNK_VALUES: usize = 1 << 20;
+pub(super) const MAX_CHUNK_VALUES: usize = 1 << 20;
 
 /// Reads rows: one sample of every channel, taken at the same instant.
 pub(super) trait RowReader: Send {

@@ -1,4 +1,4 @@
-//! Dates and times of day without time zone, taken as UTC.
+//! Times as recordings write them. Those without time zone are taken as UTC.
 
 pub(super) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -54,6 +54,61 @@ impl Civil {
     }
 }
 
+/// Nanoseconds of a number of units of `unit_ns` nanoseconds, cut to whole ones; exact for decimal numbers.
+pub(super) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let decimal = (1..=19).contains(&(whole.len() + fraction.len()))
+        && whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());
+    if !decimal {
+        let ns = text.parse::<f64>().ok()? * unit_ns as f64;
+        // The bound is the first value that does not fit.
+        return (ns.abs() < 9_223_372_036_854_775_808.0).then_some(ns as i64);
+    }
+    let all: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let ns = all * i128::from(unit_ns) / 10_i128.pow(fraction.len() as u32);
+    i64::try_from(if text.starts_with('-') { -ns } else { ns }).ok()
+}
+
+/// Nanoseconds since the Unix epoch of `YYYY-MM-DD[(T| )HH:MM[:SS[.fraction]][Z|(+|-)HH[:]MM]]`.
+pub(super) fn timestamp_ns(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let mut date = date.split('-');
+    let (year, month, day) = (digits(date.next()?, 4)?, digits(date.next()?, 2)?, digits(date.next()?, 2)?);
+    if date.next().is_some() {
+        return None;
+    }
+    let (time, zone_minutes) = split_zone(time.trim())?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let mut time = time.split(':');
+    let (hour, minute) = (digits(time.next()?, 2)?, digits(time.next()?, 2)?);
+    let second = time.next().map_or(Some(0), |second| digits(second, 2))?;
+    if time.next().is_some() || !(1..=9).contains(&fraction.len()) {
+        return None;
+    }
+    let nanosecond = digits(fraction, fraction.len())? * 10_u32.pow(9 - fraction.len() as u32);
+    let civil = Civil { year: year.try_into().ok()?, month, day, hour, minute, second, nanosecond };
+    civil.unix_ns()?.checked_sub(zone_minutes * 60 * NANOS_PER_SECOND)
+}
+
+/// Splits the time zone off a time of day, in minutes east of UTC.
+fn split_zone(text: &str) -> Option<(&str, i64)> {
+    if let Some(time) = text.strip_suffix(['Z', 'z']) {
+        return Some((time, 0));
+    }
+    let Some(place) = text.find(['+', '-']) else { return Some((text, 0)) };
+    let (time, zone) = text.split_at(place);
+    let sign = if zone.starts_with('-') { -1 } else { 1 };
+    let zone: String = zone.chars().skip(1).filter(|c| *c != ':').collect();
+    let zone = digits(&zone, 4)?;
+    Some((time.trim_end(), sign * i64::from(zone / 100 * 60 + zone % 100)))
+}
+
+/// A number of exactly `count` digits.
+fn digits(text: &str, count: usize) -> Option<u32> {
+    (text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +125,44 @@ mod tests {
         assert_eq!(date(2023, 13, 1), None);
         assert_eq!(date(2023, 0, 1), None);
         assert_eq!(date(9999, 1, 1), None, "does not fit");
+    }
+    #[test]
+    fn numbers_become_nanoseconds_exactly() {
+        assert_eq!(decimal_ns("1700000000.123456789", NANOS_PER_SECOND), Some(1_700_000_000_123_456_789));
+        assert_eq!(decimal_ns("1700000000123456789", 1), Some(1_700_000_000_123_456_789));
+        assert_eq!(decimal_ns("-0.5", 1_000_000), Some(-500_000));
+        assert_eq!(decimal_ns("2.5e-3", NANOS_PER_SECOND), Some(2_500_000));
+        assert_eq!(decimal_ns("0.00277777777777777777777777", NANOS_PER_SECOND), Some(2_777_777));
+        for nonsense in ["", "-", ".", "1.2.3", "1e300", "NaN", "inf", "9999999999999", "--1", "12:00"] {
+            assert_eq!(decimal_ns(nonsense, NANOS_PER_SECOND), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn time_stamps_become_nanoseconds() {
+        let noon = Some(1_709_208_000 * NANOS_PER_SECOND);
+        for text in [
+            "2024-02-29 12:00:00",
+            "2024-02-29T12:00",
+            "2024-02-29T12:00:00.000Z",
+            "2024-02-29T13:30:00+01:30",
+            "2024-02-29 07:00:00 -0500",
+        ] {
+            assert_eq!(timestamp_ns(text), noon, "{text}");
+        }
+        assert_eq!(timestamp_ns("1970-01-01 00:00:00.25"), Some(250_000_000));
+        assert_eq!(timestamp_ns("1970-01-02"), Some(86_400 * NANOS_PER_SECOND));
+        for nonsense in
+            ["", "2024", "2024-02-30", "2024-02-29T", "29-02-2024 12:00", "2024-02-29 12:00:00+1", "é-é-é"]
+        {
+            assert_eq!(timestamp_ns(nonsense), None, "{nonsense}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in "[-+0-9.:TZe ]{0,30}", unit in 1_i64..2_000_000_000) {
+            let _ = (decimal_ns(&text, unit), timestamp_ns(&text));
+        }
     }
 }
