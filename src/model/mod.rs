@@ -4,6 +4,7 @@
 
 pub mod architecture;
 mod autoencoder;
+pub mod npz;
 mod quantizer;
 mod statistics;
 
