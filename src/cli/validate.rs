@@ -1,11 +1,153 @@
 //! `rivulet validate`
 
-use super::{CliError, exit};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::{CliError, exit, print};
+use crate::config::{EncoderConfig, PipelineConfig, Problem, SourceConfig};
 
 /// Arguments of `rivulet validate`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Pipeline files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Check the files alone, not whether what they name exists.
+    #[arg(long)]
+    no_environment: bool,
+    /// Print the problems as a JSON array.
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_: Arguments) -> Result<(), CliError> {
-    Err(CliError::new(exit::INTERNAL, "not built yet"))
+pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
+    let checked: Vec<_> =
+        arguments.files.iter().map(|file| (file, problems(file, !arguments.no_environment))).collect();
+    print(&if arguments.json { as_json(&checked)? } else { as_text(&checked) })?;
+    let refused = checked.iter().filter(|(_, problems)| !problems.is_empty()).count();
+    if refused == 0 {
+        return Ok(());
+    }
+    let files = checked.len();
+    Err(CliError::new(exit::CONFIG, format_args!("{refused} of {files} pipeline files cannot be run")))
+}
+
+fn as_text(checked: &[(&PathBuf, Vec<Problem>)]) -> String {
+    let mut text = String::new();
+    for (file, problems) in checked {
+        if problems.is_empty() {
+            let _ = writeln!(text, "{}: ok", file.display());
+        }
+        for problem in problems {
+            let _ = writeln!(text, "{problem}");
+        }
+    }
+    text
+}
+
+fn as_json(checked: &[(&PathBuf, Vec<Problem>)]) -> Result<String, CliError> {
+    let problems: Vec<_> = checked.iter().flat_map(|(_, problems)| problems).collect();
+    let json =
+        serde_json::to_string_pretty(&problems).map_err(|error| CliError::new(exit::INTERNAL, error))?;
+    Ok(json + "\n")
+}
+
+fn problems(file: &Path, environment: bool) -> Vec<Problem> {
+    match PipelineConfig::load(file) {
+        Err(error) => error.problems().to_vec(),
+        Ok(config) if environment => missing_inputs(&config),
+        Ok(_) => Vec::new(),
+    }
+}
+
+/// What the pipeline reads and is not there.
+fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let SourceConfig::File(source) = &config.source;
+    if let Err(reason) = readable_file(&source.path) {
+        problems.push(config.problem("source.path", reason));
+    }
+    let EncoderConfig::Rvq(encoder) = &config.encoder;
+    if let Err(reason) = readable_file(&encoder.model.join("model.toml")) {
+        problems.push(config.problem("encoder.model", format!("not a model directory: {reason}")));
+    }
+    problems
+}
+
+fn readable_file(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(format!("{} is a directory", path.display())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(folder: &Path) -> PathBuf {
+        let text = format!(
+            "name = \"t\"\nsource.type = \"file\"\nsource.path = {:?}\nencoder.type = \"rvq\"\n\
+             encoder.model = {:?}\n[[sinks]]\ntype = \"mirror\"\n",
+            folder.join("a.hea"),
+            folder.join("model"),
+        );
+        let file = folder.join("t.toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn arguments(file: &Path, no_environment: bool) -> Arguments {
+        Arguments { files: vec![file.to_owned()], no_environment, json: false }
+    }
+
+    #[test]
+    fn what_is_missing_is_found_with_its_line_unless_not_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = pipeline(folder.path());
+        let found = problems(&file, true);
+        let places: Vec<_> = found.iter().map(|problem| (problem.line, problem.key.as_deref())).collect();
+        assert_eq!(places, [(Some(3), Some("source.path")), (Some(5), Some("encoder.model"))]);
+        assert_eq!(run(arguments(&file, false)).unwrap_err().code, exit::CONFIG);
+        run(arguments(&file, true)).unwrap();
+
+        std::fs::write(folder.path().join("a.hea"), "").unwrap();
+        std::fs::create_dir(folder.path().join("model")).unwrap();
+        std::fs::write(folder.path().join("model/model.toml"), "").unwrap();
+        run(arguments(&file, false)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_no_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = pipeline(folder.path());
+        std::fs::create_dir(folder.path().join("a.hea")).unwrap();
+        assert!(problems(&file, true)[0].message.ends_with("is a directory"));
+    }
+
+    #[test]
+    fn a_missing_pipeline_file_is_a_problem_too() {
+        let file = Path::new("no/such/pipeline.toml");
+        assert_eq!(run(arguments(file, false)).unwrap_err().code, exit::CONFIG);
+        let found = problems(file, false);
+        assert!(found[0].to_string().starts_with("no/such/pipeline.toml: cannot be read: "), "{}", found[0]);
+        assert_eq!(as_text(&[(&file.to_owned(), found)]).lines().count(), 1);
+    }
+
+    #[test]
+    fn json_has_every_field_and_is_an_array_where_all_is_well() {
+        let file = PathBuf::from("p.toml");
+        assert_eq!(as_json(&[(&file, Vec::new())]).unwrap(), "[]\n");
+        let error = PipelineConfig::parse("nam = 1", "p.toml", &|_| None).unwrap_err();
+        let json = as_json(&[(&file, error.problems().to_vec())]).unwrap();
+        let found: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        let unknown = found.iter().find(|problem| problem["key"] == "nam").unwrap();
+        assert_eq!(
+            *unknown,
+            serde_json::json!({
+                "file": "p.toml", "line": 1, "key": "nam", "problem": "unknown key", "suggestion": "name",
+            })
+        );
+    }
 }

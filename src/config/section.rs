@@ -233,6 +233,11 @@ fn table(path: &str, value: Value, report: &Report<'_>) -> Result<Table, Refused
 
 /// The one of `known` that `word` looks most like, if it does at all.
 fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let likeness = known.iter().map(|known| (strsim::jaro_winkler(word, known), *known));
-    likeness.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+    // Jaro-Winkler alone misses a single slip in a short word (`cvs`).
+    let likeness = |known: &str| match strsim::damerau_levenshtein(word, known) {
+        0..=1 => 1.0,
+        _ => strsim::jaro_winkler(word, known),
+    };
+    let scored = known.iter().map(|known| (likeness(known), *known));
+    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
