@@ -34,14 +34,14 @@ pub use sink::{
     DeadLetterConfig, FileSinkConfig, MirrorSinkConfig, OnViolation, SinkConfig, StdoutFormat,
     StdoutSinkConfig,
 };
-pub use source::{CsvFormat, Endian, FileSourceConfig, RawFormat, RecordingFormat, SourceConfig};
+pub use source::{CsvConfig, Endian, FileSourceConfig, RecordingFormat, SourceConfig};
 pub use window::WindowConfig;
 
 use places::Places;
 use section::{Refused, Report, Section};
 
 /// Far more than a pipeline file needs; keeps a wrong path (`/dev/zero`, a recording) from filling memory.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 16;
 
 /// The keys of the file's top level.
 const TOP_LEVEL_KEYS: &[&str] = &["name", "source", "window", "encoder", "sinks", "dead_letters"];

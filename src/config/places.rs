@@ -11,6 +11,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{ConfigError, Problem};
 
+/// Far longer than the path of any known key; keeps a file of long or deeply nested keys from growing when
+/// each gets its whole path.
+const MAX_PATH_BYTES: usize = 256;
+
+/// Syntax errors that are worth reading: a file with more is not a pipeline file.
+const MAX_SYNTAX_PROBLEMS: usize = 50;
+
 /// The line of every key and table of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Places {
@@ -63,6 +70,12 @@ impl Places {
     ) {
         for (key, value) in table {
             let path = join(path, key.get_ref());
+            if path.len() > MAX_PATH_BYTES {
+                let start: String = path.chars().take(40).chain("...".chars()).collect();
+                self.lines.insert(start.clone(), line_of(starts, key.span().start));
+                refused.push((start, "no key is as long or nested as deeply as this one".to_owned()));
+                continue;
+            }
             self.lines.insert(path.clone(), line_of(starts, key.span().start));
             self.walk(&path, value, starts, refused);
         }
@@ -122,15 +135,16 @@ fn syntax_problems(text: &str, starts: &[usize], file: &str, errors: &[toml::de:
     for error in errors {
         let offset = error.span().map_or(text.len(), |span| span.start.min(text.len()));
         let line = line_of(starts, offset);
+        if first_on_line.contains_key(&line) {
+            continue;
+        }
         let start = starts.get(line - 1).copied().unwrap_or_default();
         let column = 1 + text.get(start..offset).map_or(0, |before| before.chars().count());
-        first_on_line.entry(line).or_insert_with(|| Problem {
-            line: Some(line),
-            column: Some(column),
-            ..Problem::of_file(file, format!("not TOML: {}", error.message()))
-        });
+        let message = format!("not TOML: {}", error.message());
+        let problem = Problem { line: Some(line), column: Some(column), ..Problem::of_file(file, message) };
+        first_on_line.insert(line, problem);
     }
-    first_on_line.into_values().collect()
+    first_on_line.into_values().take(MAX_SYNTAX_PROBLEMS).collect()
 }
 
 fn line_starts(text: &str) -> Vec<usize> {

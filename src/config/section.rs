@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::interpolate::Expanded;
 use super::places::{Places, join};
 use super::problem::Problem;
-use super::value::{Table, Value};
+use super::value::{Table, Value, describe_text};
 
 /// A finite number above zero.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -164,6 +164,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, Refused> {
+        self.convert(key, "true or false", |value| match value {
+            Value::Boolean(flag) => Some(*flag),
+            Value::Text(Expanded { text, whole: true }) => text.parse().ok(),
+            _ => None,
+        })
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(
         &mut self,
@@ -175,7 +184,7 @@ impl<'a> Section<'a> {
             return Ok(Some(*chosen));
         }
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        let message = format!("expected one of {}, found the text {text:?}", words.join(", "));
+        let message = format!("expected one of {}, found {}", words.join(", "), describe_text(&text));
         Err(self.report.refuse_suggesting(&self.key(key), message, nearest(&text, &words)))
     }
 

@@ -30,11 +30,20 @@ impl Value {
             Self::Boolean(value) => format!("{value}"),
             Self::Integer(value) => format!("the number {value}"),
             Self::Float(value) => format!("the number {value:?}"),
-            Self::Text(Expanded { text, .. }) => format!("the text {text:?}"),
+            Self::Text(Expanded { text, .. }) => describe_text(text),
             Self::Array(_) => "an array".to_owned(),
             Self::Table(_) => "a table".to_owned(),
             Self::Refused => "a text".to_owned(),
         }
+    }
+}
+
+/// A text in the words of a message, a long one by its beginning.
+pub(super) fn describe_text(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        None => format!("the text {text:?}"),
+        Some((end, _)) => format!("a text that starts with {:?}", text.get(..end).unwrap_or_default()),
     }
 }
 
