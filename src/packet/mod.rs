@@ -2,12 +2,39 @@
 //!
 //! `docs/packet-format.md` is the specification.
 
+mod bits;
+mod codes;
+mod error;
+mod fields;
+#[cfg(test)]
+mod golden;
+mod header;
+pub mod rvl;
+#[cfg(test)]
+mod samples;
 mod side;
+mod side_code;
+mod wire;
 
+pub use codes::{pack_codes, unpack_codes};
+pub use error::{ErrorKind, PacketError};
 pub use side::ChannelSide;
+pub use wire::PacketParts;
 
 use crate::model::ModelId;
 use crate::signal::SampleType;
+
+/// The newest packet version that this build reads.
+pub const PACKET_VERSION: u8 = 1;
+/// Bytes of a packet, at most.
+pub const MAX_PACKET_BYTES: usize = 1 << 23;
+/// Channels of a packet, at most.
+pub const MAX_CHANNELS: u16 = 4096;
+/// Frames of a packet, at most.
+pub const MAX_FRAMES: u32 = 1 << 16;
+/// Samples that a packet stands for, at most: frames x frame size x channels. It bounds what a decoder has
+/// to allocate for a packet of a few bytes whose frames are all constant.
+pub const MAX_PACKET_SAMPLES: u64 = 1 << 22;
 
 /// Consecutive frames of one stream in their encoded form.
 #[derive(Clone, Debug, PartialEq)]

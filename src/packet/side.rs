@@ -59,7 +59,7 @@ fn scale_of(steps: i32) -> f64 {
         1.241_857_812_073_484,
         1.296_839_554_651_009_6,
         1.354_255_546_936_892_7,
-        1.414_213_562_373_095_1,
+        std::f64::consts::SQRT_2,
         1.476_826_145_939_499_3,
         1.542_210_825_407_940_7,
         1.610_490_331_949_254_3,
@@ -69,10 +69,21 @@ fn scale_of(steps: i32) -> f64 {
         1.915_206_561_397_147_4,
     ];
     let step = OCTAVE[steps.rem_euclid(SCALE_STEPS) as usize];
-    // Two factors, so that scales down to the smallest doubles do not underflow on the way.
-    let exponent = steps.div_euclid(SCALE_STEPS);
+    // Two factors, so that scales down to the smallest doubles do not underflow on the way. Beyond the
+    // doubles the result is zero or infinite, whatever the exponent.
+    let exponent = steps.div_euclid(SCALE_STEPS).clamp(-2044, 2044);
     let half = exponent / 2;
-    step * 2.0_f64.powi(half) * 2.0_f64.powi(exponent - half)
+    step * power_of_two(half) * power_of_two(exponent - half)
+}
+
+/// `2^exponent`, exactly, for the exponents of normal doubles.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+/// An offset in steps of one scale, expressed in the nearest step of another.
+pub(super) fn steps_in_scale(offset_steps: i64, from_scale_steps: i32, to_scale_steps: i32) -> i64 {
+    (offset_steps as f64 * scale_of(from_scale_steps.saturating_sub(to_scale_steps))).round() as i64
 }
 
 #[cfg(test)]

@@ -1,0 +1,231 @@
+//! Bytes that nobody wrote: no panic, and no memory beyond a small multiple of what is there.
+
+#![allow(unsafe_code, clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::io::Cursor;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+
+use rivulet::model::ModelId;
+use rivulet::packet::rvl::{Event, Reader, Writer, read_index, recover};
+use rivulet::packet::{ChannelSide, Header, Layer, LayerId, Packet};
+use rivulet::signal::{ChannelInfo, SampleType, StreamInfo, StreamKey};
+
+/// Bytes of memory for each byte of input, and besides.
+const PER_BYTE: usize = 160;
+const BESIDES: usize = 16 << 10;
+
+/// Cases of each test; there are three.
+const CASES: u32 = 100_000;
+
+/// Counts what each thread holds.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+fn grow(bytes: usize) {
+    let held = HELD.get().wrapping_add(bytes);
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
+// SAFETY: every call goes on to the system's allocator as it came; the counters do not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.set(HELD.get().saturating_sub(layout.size()));
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that this thread held at once during `work`, beyond what it held before.
+fn peak_of(work: impl FnOnce()) -> usize {
+    let before = HELD.get();
+    PEAK.set(before);
+    work();
+    PEAK.get() - before
+}
+
+/// Runs `work` on the bytes of many cases and holds its memory to the bound.
+fn survives<S: Strategy>(cases: S, bytes: impl Fn(S::Value) -> Vec<u8>, work: impl Fn(&[u8]))
+where
+    S::Value: Debug,
+{
+    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&cases, |case| {
+        let bytes = bytes(case);
+        let peak = peak_of(|| work(&bytes));
+        prop_assert!(peak <= PER_BYTE * bytes.len() + BESIDES, "{peak} bytes for {}", bytes.len());
+        Ok(())
+    });
+    result.unwrap();
+}
+
+fn packet() -> Packet {
+    Packet {
+        header: Header {
+            model: ModelId(*b"a model!"),
+            key_packet: true,
+            after_gap: false,
+            sample_type: SampleType::I16,
+            channels: 2,
+            sample_rate_hz: 360.0,
+            frame_size: 64,
+            first_frame: 4,
+            time_ns: None,
+            frames: 3,
+            last_valid: 60,
+        },
+        side: vec![
+            ChannelSide::nearest(10.0, 50.0),
+            ChannelSide::Constant(7.0),
+            ChannelSide::nearest(12.0, 52.0),
+            ChannelSide::nearest(1.0, 2.0),
+            ChannelSide::Constant(0.0),
+            ChannelSide::Constant(0.0),
+        ],
+        layers: vec![Layer { id: LayerId::PackedCodes, payload: vec![0xA5; 16] }],
+    }
+}
+
+fn file() -> Vec<u8> {
+    let info = StreamInfo {
+        key: StreamKey::new("device/acceleration"),
+        sample_rate_hz: 360.0,
+        sample_type: SampleType::I16,
+        stored_bits: 16,
+        channels: vec![ChannelInfo::unscaled("x"), ChannelInfo::unscaled("y")],
+    };
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let packet = packet().to_bytes().unwrap();
+    for stream in 0..2 {
+        writer.add_stream(&info).unwrap();
+        writer.write_packet(stream, &packet).unwrap();
+        writer.write_packet(stream, &packet).unwrap();
+    }
+    writer.finish().unwrap().0
+}
+
+fn read_packet(bytes: &[u8]) {
+    let _ = Header::read(bytes);
+    if let Ok(packet) = Packet::from_bytes(bytes) {
+        assert_eq!(packet.side.len(), packet.header.frames as usize * usize::from(packet.header.channels));
+    }
+}
+
+fn read_file(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let mut events = 0;
+    while let Ok(event) = reader.next_event() {
+        events += 1;
+        assert!(events <= bytes.len() + 1, "more events than bytes");
+        if let Event::End { .. } = event {
+            break;
+        }
+    }
+    let _ = read_index(&mut Cursor::new(bytes));
+    let _ = recover(bytes);
+}
+
+fn overwrites() -> impl Strategy<Value = Vec<(Index, Vec<u8>)>> {
+    prop::collection::vec((any::<Index>(), prop::collection::vec(any::<u8>(), 1..10)), 1..4)
+}
+
+fn overwritten(mut bytes: Vec<u8>, overwrites: &[(Index, Vec<u8>)]) -> Vec<u8> {
+    for (at, with) in overwrites {
+        let at = at.index(bytes.len());
+        for (byte, with) in bytes[at..].iter_mut().zip(with) {
+            *byte = *with;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn random_bytes() {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..300),
+        // Behind the start of a file, and made of what records are made of.
+        prop::collection::vec(prop::sample::select(vec![0xB7, 0, 1, 2, 3, 4, 0x82, 255]), 0..200)
+            .prop_map(|tail| [&file()[..12], &tail].concat()),
+    ];
+    survives(
+        bytes,
+        |bytes| bytes,
+        |bytes| {
+            read_packet(bytes);
+            read_file(bytes);
+        },
+    );
+}
+
+#[test]
+fn packets_sealed_after_they_were_changed() {
+    let good = packet().to_bytes().unwrap();
+    let sealed = |(overwrites, length): (Vec<_>, usize)| {
+        let mut bytes = overwritten(good[..good.len() - 4].to_vec(), &overwrites);
+        bytes.truncate(length);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    };
+    survives((overwrites(), 10..good.len() - 3), sealed, read_packet);
+}
+
+#[test]
+fn files_with_changed_bytes() {
+    let good = file();
+    let changed = |(overwrites, cut): (Vec<_>, Index)| {
+        let mut bytes = overwritten(good.clone(), &overwrites);
+        bytes.truncate(good.len().min(cut.index(2 * good.len())));
+        bytes
+    };
+    survives((overwrites(), any::<Index>()), changed, read_file);
+}
+
+/// Index and stream records can claim much with a right checksum.
+#[test]
+fn sealed_claims_are_bounded() {
+    for claim in [u64::MAX, 1 << 40, 1 << 20, 4096] {
+        let mut index = vec![0, 253];
+        index.extend_from_slice(&claim.to_le_bytes());
+        index.extend_from_slice(&[12; 400]);
+        let mut bytes = file();
+        let head_and_checksum = sealed_record(3, &index);
+        bytes.extend_from_slice(&head_and_checksum);
+        let mut stream = vec![1, b'x', 3, 0, 16, 253];
+        stream.extend_from_slice(&claim.to_le_bytes());
+        stream.extend_from_slice(&[0; 400]);
+        bytes.extend_from_slice(&sealed_record(1, &stream));
+        let peak = peak_of(|| read_file(&bytes));
+        assert!(peak <= PER_BYTE * bytes.len() + BESIDES, "{peak} bytes for {}", bytes.len());
+    }
+}
+
+/// A record as `docs/packet-format.md` lays it down.
+fn sealed_record(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32 + 4).to_le_bytes();
+    let mut record = vec![0xB7, kind, length[0], length[1], length[2], 9];
+    let check = crc32c::crc32c(&record);
+    record.extend_from_slice(&((check ^ (check >> 16)) as u16).to_le_bytes());
+    record.extend_from_slice(payload);
+    record.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    record
+}
