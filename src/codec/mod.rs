@@ -5,6 +5,10 @@
 
 pub mod engine;
 pub mod normalise;
+mod rvq;
+pub mod verify;
+
+pub use rvq::{RvqDecoder, RvqEncoder};
 
 use crate::packet::Packet;
 use crate::signal::{Frame, StreamInfo};
@@ -58,6 +62,14 @@ pub enum CodecError {
     #[error("frames do not fit the model: {0}")]
     Frames(String),
     /// The inference engine failed.
-    #[error("inference failed: {0}")]
-    Engine(String),
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    /// The engine gave another number of values than the architecture says: a fault of the program.
+    #[error("inference gave {found} values where {expected} were needed")]
+    Values {
+        /// Values given.
+        found: usize,
+        /// Values needed.
+        expected: usize,
+    },
 }

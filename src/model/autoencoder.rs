@@ -6,6 +6,7 @@ use super::architecture::{
     Architecture, ArchitectureError, Layer, Network, build_decoder_2d, build_encoder_2d,
 };
 use super::quantizer::{QuantizerError, ResidualVectorQuantizer};
+use super::random::SplitMix;
 
 /// Why weights do not make a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -186,12 +187,12 @@ pub fn build_rvq_autoencoder(
     architecture: &Architecture,
     seed: u64,
 ) -> Result<VQAutoencoder, AutoencoderError> {
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix::new(seed);
     let encoder = initial_weights(&build_encoder_2d(architecture)?, &mut random);
     let limit = 1.0 / architecture.latent_width as f32;
     let shape = (architecture.latent_width, architecture.embedding_dim);
     let codebooks = (0..architecture.num_levels)
-        .map(|_| Array2::from_shape_simple_fn(shape, || random.uniform(limit)))
+        .map(|_| Array2::from_shape_simple_fn(shape, || random.symmetric(limit)))
         .collect();
     let decoder = initial_weights(&build_decoder_2d(architecture)?, &mut random);
     VQAutoencoder::new(architecture.clone(), encoder, codebooks, decoder)
@@ -206,7 +207,7 @@ fn initial_weights(network: &Network, random: &mut SplitMix) -> Vec<ArrayD<f32>>
                     // Keras' fans of a kernel: taps times the last but one and times the last dimension.
                     let fans = shape[1] * (shape[2] + shape[3]);
                     let limit = (6.0 / fans as f32).sqrt();
-                    ArrayD::from_shape_simple_fn(IxDyn(&shape), || random.uniform(limit))
+                    ArrayD::from_shape_simple_fn(IxDyn(&shape), || random.symmetric(limit))
                 }
                 Layer::BatchNorm { .. } if index == 0 || index == 3 => ArrayD::ones(IxDyn(&shape)),
                 Layer::LayerNorm { .. } if index == 0 => ArrayD::ones(IxDyn(&shape)),
@@ -215,25 +216,6 @@ fn initial_weights(network: &Network, random: &mut SplitMix) -> Vec<ArrayD<f32>>
         }
     }
     weights
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): enough for initial weights, without a dependency.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `[-limit, limit)`.
-    fn uniform(&mut self, limit: f32) -> f32 {
-        let unit = (self.next() >> 40) as f32 / (1_u64 << 24) as f32;
-        (2.0 * unit - 1.0) * limit
-    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,29 @@
 
 pub mod architecture;
 mod autoencoder;
+pub mod directory;
+#[cfg(test)]
+pub(crate) mod formula;
+mod forward;
+mod golden;
+pub mod import;
+mod library;
 pub mod npz;
+mod onnx;
 mod quantizer;
+pub(crate) mod random;
 mod statistics;
+pub mod weights;
 
 pub use architecture::{
     Architecture, ArchitectureError, Layer, Network, Norm, build_decoder_2d, build_encoder_2d,
 };
 pub use autoencoder::{AutoencoderError, VQAutoencoder, WeightedNetwork, build_rvq_autoencoder};
+pub use directory::{DirectoryError, DirectoryErrorKind, ModelDirectory, ModelMetadata};
+pub use forward::forward;
+pub use golden::{GoldenError, GoldenVectors};
+pub use library::{LibraryError, ModelLibrary};
+pub use onnx::write_onnx;
 pub use quantizer::{QuantizerError, ResidualVectorQuantizer};
 pub use statistics::{CompressionStats, ModelStats, NetworkStats, compute_compression_stats};
 
@@ -75,6 +90,18 @@ pub enum EpsilonKind {
     Absolute,
     /// A fraction of the frame's mean square, so that the result does not depend on the signal's unit.
     Relative,
+}
+
+impl FromStr for EpsilonKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "absolute" => Ok(Self::Absolute),
+            "relative" => Ok(Self::Relative),
+            _ => Err(format!("'{text}' is not a kind of epsilon: it must be absolute or relative")),
+        }
+    }
 }
 
 impl Default for Normalisation {

@@ -229,8 +229,7 @@ impl Header {
     }
 
     fn wrong_type(&self, key: &str, expected: &str) -> NpzError {
-        let reason =
-            format!("it has type {}{} where {expected} is needed", self.kind, self.item_size);
+        let reason = format!("it has type {}{} where {expected} is needed", self.kind, self.item_size);
         NpzError::Array { key: key.to_owned(), reason }
     }
 }
@@ -335,8 +334,7 @@ mod tests {
         let floats = |dict, data: &[u8]| with_npy(&npy(dict, data)).floats("a");
         let mut doubles = Vec::new();
         [1.0_f64, 2.0, 3.0, 4.0].iter().for_each(|v| doubles.extend(v.to_be_bytes()));
-        let array =
-            floats("{'descr': '>f8', 'fortran_order': True, 'shape': (2, 2), }", &doubles).unwrap();
+        let array = floats("{'descr': '>f8', 'fortran_order': True, 'shape': (2, 2), }", &doubles).unwrap();
         assert_eq!(array.as_slice().unwrap(), [1.0, 3.0, 2.0, 4.0]);
         let integers = |descr: &str, data: &[u8]| {
             let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (1,), }}");

@@ -67,13 +67,41 @@ struct Level {
     minus_twice: Vec<f32>,
     /// Squared length of each vector.
     norms: Vec<f32>,
+    /// The largest of `norms`.
+    largest_norm: f32,
 }
 
 impl Level {
     fn new(codebook: Array2<f32>) -> Self {
         let minus_twice = codebook.t().iter().map(|value| -2.0 * value).collect();
-        let norms = codebook.rows().into_iter().map(|row| row.iter().map(|v| v * v).sum()).collect();
-        Self { codebook, minus_twice, norms }
+        let norms: Vec<f32> =
+            codebook.rows().into_iter().map(|row| row.iter().map(|v| v * v).sum()).collect();
+        let largest_norm = norms.iter().copied().fold(0.0, f32::max);
+        Self { codebook, minus_twice, norms, largest_norm }
+    }
+
+    /// The nearest vector, the lowest index where several are equally near.
+    ///
+    /// Single precision finds the candidates. Where several are as near as its rounding can tell, double
+    /// precision decides, so that the code is a property of the residual and not of the order of a sum.
+    fn nearest(&self, residual: &[f32], scratch: &mut Scratch) -> u16 {
+        kernel::distances(residual, &self.minus_twice, &self.norms, &mut scratch.distances);
+        let least = scratch.find_minima();
+        let length = residual.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let terms = self.largest_norm + 2.0 * length * self.largest_norm.sqrt();
+        let limit = least + 2.0 * f32::EPSILON * residual.len() as f32 * terms;
+        let mut candidates = scratch.up_to(limit);
+        let first = candidates.next().unwrap_or(0);
+        let Some(second) = candidates.next() else { return first };
+        let exact = |code: u16| -> f64 {
+            let vector = self.vector(code).unwrap_or_default();
+            residual.iter().zip(vector).map(|(&r, &e)| (f64::from(r) - f64::from(e)).powi(2)).sum()
+        };
+        let nearer = |best: (f64, u16), code| {
+            let distance = exact(code);
+            if distance < best.0 { (distance, code) } else { best }
+        };
+        std::iter::once(second).chain(candidates).fold((exact(first), first), nearer).1
     }
 
     fn vector(&self, code: u16) -> Option<&[f32]> {
@@ -135,13 +163,12 @@ impl ResidualVectorQuantizer {
     ///
     /// Each level takes the nearest vector, the lowest index where several are equally near.
     pub fn codes(&self, latents: &[f32], codes: &mut Vec<u16>) {
-        let mut distances = vec![0.0; self.vectors];
+        let mut scratch = Scratch::new(self.vectors);
         let mut residual = vec![0.0; self.dim];
         for latent in latents.chunks_exact(self.dim) {
             residual.copy_from_slice(latent);
             for level in &self.levels {
-                kernel::distances(&residual, &level.minus_twice, &level.norms, &mut distances);
-                let code = lowest(&distances);
+                let code = level.nearest(&residual, &mut scratch);
                 codes.push(code);
                 if let Some(vector) = level.vector(code) {
                     for (r, v) in residual.iter_mut().zip(vector) {
@@ -174,19 +201,37 @@ impl ResidualVectorQuantizer {
     }
 }
 
-/// Index of the smallest value, the first of equals.
-fn lowest(values: &[f32]) -> u16 {
-    let mut best = f32::INFINITY;
-    let mut index = 0;
-    // A block's minimum first: it vectorises, and most blocks hold no new best.
-    for (block, chunk) in values.chunks(32).enumerate() {
-        let least = chunk.iter().copied().fold(f32::INFINITY, |a, b| if b < a { b } else { a });
-        if least < best {
-            best = least;
-            index = 32 * block + chunk.iter().position(|&v| v == least).unwrap_or(0);
-        }
+/// Distances of one residual to all vectors of a level, and the smallest of each block of them.
+struct Scratch {
+    distances: Vec<f32>,
+    minima: Vec<f32>,
+}
+
+impl Scratch {
+    /// Distances whose minimum is found at once: it vectorises, and few blocks hold a candidate.
+    const BLOCK: usize = 32;
+
+    fn new(vectors: usize) -> Self {
+        Self { distances: vec![0.0; vectors], minima: vec![0.0; vectors.div_ceil(Self::BLOCK)] }
     }
-    index as u16
+
+    /// Finds the smallest distance of each block, and of all.
+    fn find_minima(&mut self) -> f32 {
+        let smaller = |a: f32, b: f32| if b < a { b } else { a };
+        for (minimum, block) in self.minima.iter_mut().zip(self.distances.chunks(Self::BLOCK)) {
+            *minimum = block.iter().copied().fold(f32::INFINITY, smaller);
+        }
+        self.minima.iter().copied().fold(f32::INFINITY, smaller)
+    }
+
+    /// Indices of the distances that are not above `limit`, in order.
+    fn up_to(&self, limit: f32) -> impl Iterator<Item = u16> {
+        let blocks = self.distances.chunks(Self::BLOCK).zip(&self.minima).enumerate();
+        blocks.filter(move |(_, (_, minimum))| **minimum <= limit).flat_map(move |(index, (block, _))| {
+            let near = block.iter().enumerate().filter(move |(_, distance)| **distance <= limit);
+            near.map(move |(place, _)| (Self::BLOCK * index + place) as u16)
+        })
+    }
 }
 
 /// The search's inner loop for each instruction set. All give the same bits: the same products and sums in
@@ -275,6 +320,16 @@ mod tests {
         let mut codes = Vec::new();
         quantizer.codes(&[1.0, 0.9, 7.0], &mut codes);
         assert_eq!(codes, [1, 1, 0]);
+    }
+
+    #[test]
+    fn what_rounding_cannot_tell_apart_is_decided_exactly() {
+        // Around 1e4 single precision has steps of 1e-3: all four vectors look equally near.
+        let book = Array2::from_shape_vec((4, 1), vec![100.003, 100.002, 100.001, 100.004]).unwrap();
+        let quantizer = ResidualVectorQuantizer::new(vec![book]).unwrap();
+        let mut codes = Vec::new();
+        quantizer.codes(&[100.0, 100.0041, 100.0019], &mut codes);
+        assert_eq!(codes, [2, 3, 1]);
     }
 
     #[test]
