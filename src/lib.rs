@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod signal;
 pub mod sink;
 pub mod source;
+pub mod telemetry;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod window;

@@ -40,7 +40,7 @@ enum Verb {
     Model(model::Arguments),
     /// Train a model on recordings.
     #[cfg(feature = "train")]
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
 }
 
 /// Exit codes, those of `sysexits.h` where it has one.
@@ -61,6 +61,8 @@ mod exit {
     pub(super) const IO: u8 = 74;
     /// A configuration is wrong.
     pub(super) const CONFIG: u8 = 78;
+    /// A second signal: 128 + SIGINT, as a shell says it.
+    pub(super) const INTERRUPTED: u8 = 130;
 }
 
 /// Why a verb failed: what to say and the code to leave with.
@@ -68,11 +70,18 @@ mod exit {
 struct CliError {
     code: u8,
     message: String,
+    /// True if the message says itself where it comes from.
+    has_origin: bool,
 }
 
 impl CliError {
     fn new(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string() }
+        Self { code, message: message.to_string(), has_origin: false }
+    }
+
+    /// Problems of configuration files, each on a line that names its file.
+    fn problems(problems: impl Display) -> Self {
+        Self { code: exit::CONFIG, message: problems.to_string(), has_origin: true }
     }
 }
 
@@ -93,12 +102,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Eval(arguments) => eval::run(arguments),
         Verb::Model(arguments) => model::run(arguments),
         #[cfg(feature = "train")]
-        Verb::Train(arguments) => train::run(arguments),
+        Verb::Train(arguments) => train::run(*arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "rivulet: {}", error.message);
+            let origin = if error.has_origin { "" } else { "rivulet: " };
+            let _ = writeln!(std::io::stderr(), "{origin}{}", error.message);
             ExitCode::from(error.code)
         }
     }
@@ -113,4 +123,9 @@ fn print(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells a person something that does not end the verb.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "rivulet: {text}");
 }

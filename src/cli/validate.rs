@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::{CliError, exit, print};
-use crate::config::{EncoderConfig, PipelineConfig, Problem, SourceConfig};
+use crate::config::{PipelineConfig, Problem, SourceConfig};
+use crate::pipeline::{BuildError, load_model};
 
 /// Arguments of `rivulet validate`.
 #[derive(Debug, clap::Args)]
@@ -60,16 +61,17 @@ fn problems(file: &Path, environment: bool) -> Vec<Problem> {
     }
 }
 
-/// What the pipeline reads and is not there.
+/// What the pipeline reads and is not there, is damaged, or does not fit.
 fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
     let SourceConfig::File(source) = &config.source;
     if let Err(reason) = readable_file(&source.path) {
         problems.push(config.problem("source.path", reason));
     }
-    let EncoderConfig::Rvq(encoder) = &config.encoder;
-    if let Err(reason) = readable_file(&encoder.model.join("model.toml")) {
-        problems.push(config.problem("encoder.model", format!("not a model directory: {reason}")));
+    match load_model(config) {
+        Ok(_) => {}
+        Err(BuildError::Config(error)) => problems.extend_from_slice(error.problems()),
+        Err(error) => problems.push(config.problem("encoder.model", error.to_string())),
     }
     problems
 }
@@ -85,6 +87,10 @@ fn readable_file(path: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::directory::Existing;
+    use crate::model::{
+        Architecture, GoldenVectors, ModelDirectory, ModelMetadata, Normalisation, build_rvq_autoencoder,
+    };
 
     fn pipeline(folder: &Path) -> PathBuf {
         let text = format!(
@@ -113,9 +119,20 @@ mod tests {
         run(arguments(&file, true)).unwrap();
 
         std::fs::write(folder.path().join("a.hea"), "").unwrap();
-        std::fs::create_dir(folder.path().join("model")).unwrap();
-        std::fs::write(folder.path().join("model/model.toml"), "").unwrap();
+        let model =
+            build_rvq_autoencoder(&Architecture { base_filters: 8, ..Architecture::new(64) }, 1).unwrap();
+        let golden = GoldenVectors::synthetic(&model).unwrap();
+        let metadata =
+            ModelMetadata { name: "m".into(), modality: "ecg".into(), sample_rate_hz: None, unit: None };
+        let path = folder.path().join("model");
+        let normalisation = Normalisation::default();
+        ModelDirectory::write(&path, &model, &normalisation, &metadata, &golden, "", Existing::Keep).unwrap();
         run(arguments(&file, false)).unwrap();
+
+        std::fs::write(path.join("decoder.onnx"), "changed").unwrap();
+        let found = problems(&file, true);
+        assert_eq!(found[0].key.as_deref(), Some("encoder.model"));
+        assert!(found[0].message.contains("decoder.onnx"), "{}", found[0]);
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl StreamFidelity {
         mean(self.channels.iter().filter_map(ChannelSums::prd_percent))
     }
 
+    /// The distribution of its frames' PRDs.
+    pub fn frames(&self) -> &FramePrd {
+        &self.frames
+    }
+
     /// The summary of this stream alone.
     pub fn summary(&self) -> Fidelity {
         Fidelity::over([self])

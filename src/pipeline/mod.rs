@@ -1,1 +1,16 @@
-//! pipeline
+//! Puts the stages together and runs them.
+//!
+//! A pipeline is linear: one source, the window, one encoder, any number of sinks. The source, the codec and
+//! each sink have a thread of their own; bounded queues between them push back when a later stage is slower.
+
+mod build;
+mod encode;
+mod measure;
+mod run;
+mod summary;
+
+pub use build::{BuildError, Pipeline, load_model};
+pub use encode::{EncodeError, EncodeStage};
+pub use measure::{Excerpt, MeasureError, MeasureOptions, Measured, MeasuredStream, measure};
+pub use run::{Progress, RunError, run};
+pub use summary::{Summary, fidelity_rows};
