@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::random::SplitMix;
+use crate::model::random::SplitMix;
 use crate::model::{QuantizerError, ResidualVectorQuantizer};
 
 /// Keeps the smoothed counts of codes that are never used away from zero.

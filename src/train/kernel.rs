@@ -1,6 +1,8 @@
 //! Matrix products: the one place where training touches raw pointers.
 
 #![allow(unsafe_code)]
+// A kernel takes its slices one by one: a struct of them would have to be taken apart again.
+#![allow(clippy::too_many_arguments)]
 
 /// A matrix inside a slice: element (row, column) stands at `row * row_stride + column * column_stride`.
 /// Rows may overlap: that is how a convolution becomes a product.

@@ -8,7 +8,7 @@ use super::codebooks::{Codebooks, Quantised};
 use super::kernel;
 use super::loss::{FrameLoss, SignalLoss};
 use super::network::{Folded, Parameters, Plan, Statistics, Workspace};
-use super::random::SplitMix;
+use crate::model::random::SplitMix;
 use crate::model::{Architecture, AutoencoderError, QuantizerError, ResidualVectorQuantizer, VQAutoencoder};
 
 /// Gradients are summed over this many groups of frames, each in order, whatever the number of threads: the
@@ -539,6 +539,7 @@ fn add(sums: Vec<Vec<f64>>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::npz::Npz;
     use crate::model::{Norm, build_rvq_autoencoder};
 
     fn settings(threads: usize) -> StepSettings {
@@ -630,5 +631,72 @@ mod tests {
         let back = Trainer::new(&model, settings(1)).unwrap().model().unwrap();
         assert_eq!(model.encoder(), back.encoder());
         assert_eq!(model.decoder(), back.decoder());
+    }
+
+    /// One step of PyTorch in float64 (`benches/peers/reference_step.py`).
+    #[test]
+    fn a_step_equals_the_reference_step() {
+        let npz = Npz::read(include_bytes!("testdata/reference_step.npz")).unwrap();
+        let counted = |prefix: &str| -> Vec<String> {
+            (0..).map(|index| format!("{prefix}_{index}")).take_while(|name| npz.contains(name)).collect()
+        };
+        let arrays =
+            |names: &[String]| names.iter().map(|name| npz.floats(name).unwrap()).collect::<Vec<_>>();
+        let (encoder, decoder, books) = (counted("enc"), counted("dec"), counted("cb"));
+        let architecture = Architecture {
+            base_filters: 8,
+            num_stages: 3,
+            in_ch: 2,
+            out_ch: 2,
+            embedding_dim: 4,
+            latent_width: 16,
+            ..Architecture::new(64)
+        };
+        let codebooks = arrays(&books).into_iter().map(|book| book.into_dimensionality().unwrap()).collect();
+        let model = VQAutoencoder::new(architecture, arrays(&encoder), codebooks, arrays(&decoder)).unwrap();
+        let settings =
+            StepSettings { lowpass_cutoff: 10.0 / 360.0, ema_decay: 0.9, revive_below: 0.0, ..settings(1) };
+        let mut trainer = Trainer::new(&model, settings).unwrap();
+        let flat = |name: &str| npz.floats(name).unwrap().into_iter().collect::<Vec<f32>>();
+        let report = trainer.step(&flat("inputs"), &flat("targets"), 1e-3).unwrap();
+
+        // The whole loss, the mean squared error, and last the commitment before its weight.
+        let losses = flat("losses");
+        let expected = [losses[0], losses[1], 0.25 * losses[losses.len() - 1]];
+        for (found, expected) in [report.loss, report.mse, report.commitment].iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5 * expected, "{found}, expected {expected}");
+        }
+        let after = trainer.model().unwrap();
+        let sides = [(&encoder, after.encoder(), 0), (&decoder, after.decoder(), 1)];
+        for (names, network, side) in sides {
+            // The first group holds the sum over all groups once a step is done.
+            let mut gradients = trainer.groups[0].gradients[side].iter();
+            for (name, weights) in names.iter().zip(network.weights()) {
+                let expected = flat(&format!("{name}_after"));
+                let moving = !npz.contains(&format!("{name}_gradient"));
+                let gradient =
+                    if moving { vec![0.0; expected.len()] } else { flat(&format!("{name}_gradient")) };
+                let largest = gradient.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                for ((found, expected), gradient) in weights.iter().zip(&expected).zip(&gradient) {
+                    if !moving {
+                        let own = gradients.next().unwrap();
+                        assert!(
+                            (own - gradient).abs() <= 2e-4 * largest + 1e-7,
+                            "{name}: {own} for {gradient}"
+                        );
+                    }
+                    // Adam's first step is as long as the learning rate, even where the gradient is rounding.
+                    if moving || gradient.abs() > 1e-3 * largest + 1e-6 {
+                        assert!((found - expected).abs() < 2e-6, "{name}: {found} for {expected}");
+                    }
+                }
+            }
+            assert_eq!(gradients.next(), None);
+        }
+        for (name, book) in books.iter().zip(after.quantizer().codebooks()) {
+            for (found, expected) in book.iter().zip(flat(&format!("{name}_after"))) {
+                assert!((found - expected).abs() < 1e-5, "{name}: {found} for {expected}");
+            }
+        }
     }
 }
