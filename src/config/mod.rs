@@ -34,7 +34,7 @@ pub use sink::{
     DeadLetterConfig, FileSinkConfig, MirrorSinkConfig, OnViolation, SinkConfig, StdoutFormat,
     StdoutSinkConfig,
 };
-pub use source::{CsvConfig, Endian, FileSourceConfig, RecordingFormat, SourceConfig};
+pub use source::{FileSourceConfig, SourceConfig};
 pub use window::WindowConfig;
 
 use places::Places;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
 use super::value::{Value, describe_text};
 use crate::signal::SampleType;
+use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
 
 const MAX_CHANNELS: usize = 4096;
 
@@ -16,54 +17,14 @@ pub enum SourceConfig {
     File(FileSourceConfig),
 }
 
-/// A recording on disk. What is `None` is read off the recording.
+/// A recording on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSourceConfig {
     /// The recording; for WFDB its header.
     pub path: PathBuf,
-    /// How to read it.
-    pub format: Option<RecordingFormat>,
-    /// Samples per second and channel.
-    pub sample_rate_hz: Option<Positive>,
-    /// Channels in the recording.
-    pub channels: Option<NonZeroUsize>,
-    /// How a sample is stored, and what decoded samples are rounded to.
-    pub sample_type: Option<SampleType>,
-    /// The order of a sample's bytes; none where `format` is not raw.
-    pub endian: Option<Endian>,
-    /// What only CSV files need; empty where `format` is another.
-    pub csv: CsvConfig,
-}
-
-/// The format of a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordingFormat {
-    /// `wfdb`: a PhysioNet header beside its signal files.
-    Wfdb,
-    /// `csv`: a text table, one row per instant and one column per channel.
-    Csv,
-    /// `raw`: samples without a header, channels interleaved.
-    Raw,
-}
-
-/// How to read a CSV file. What is `None` is read off its first line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CsvConfig {
-    /// The column with times: its name, or its place counted from 0. Not empty.
-    pub time_column: Option<String>,
-    /// The character between columns: ASCII, and none that a number or a quoted text may have.
-    pub delimiter: Option<char>,
-    /// Whether the first line names the columns.
-    pub header: Option<bool>,
-}
-
-/// The order of the bytes of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endian {
-    /// The lowest byte first.
-    Little,
-    /// The highest byte first.
-    Big,
+    /// How to read it. The sample rate is positive, the channels at least 1; the delimiter is ASCII, and none
+    /// that a number or a quoted text may have.
+    pub options: FileOptions,
 }
 
 pub(super) const KINDS: &[Kind<SourceConfig>] = &[Kind {
@@ -88,8 +49,7 @@ pub(super) fn read(value: Value, report: &Report<'_>) -> Result<SourceConfig, Re
 }
 
 fn read_file(section: &mut Section<'_>) -> Result<FileSourceConfig, Refused> {
-    let formats =
-        [("wfdb", RecordingFormat::Wfdb), ("csv", RecordingFormat::Csv), ("raw", RecordingFormat::Raw)];
+    let formats = [("wfdb", Format::Wfdb), ("csv", Format::Csv), ("raw", Format::Raw)];
     let path = section.path("path");
     let path = section.required("path", path);
     let format = section.choice("format", &formats);
@@ -108,19 +68,22 @@ fn read_file(section: &mut Section<'_>) -> Result<FileSourceConfig, Refused> {
                 section.refuse(key, format!("only for format = \"{name}\""));
             }
         };
-        refuse_unless(RecordingFormat::Raw, "endian", matches!(endian, Ok(Some(_))));
-        refuse_unless(RecordingFormat::Csv, "time_column", matches!(time_column, Ok(Some(_))));
-        refuse_unless(RecordingFormat::Csv, "delimiter", matches!(delimiter, Ok(Some(_))));
-        refuse_unless(RecordingFormat::Csv, "header", matches!(header, Ok(Some(_))));
+        refuse_unless(Format::Raw, "endian", matches!(endian, Ok(Some(_))));
+        refuse_unless(Format::Csv, "time_column", matches!(time_column, Ok(Some(_))));
+        refuse_unless(Format::Csv, "delimiter", matches!(delimiter, Ok(Some(_))));
+        refuse_unless(Format::Csv, "header", matches!(header, Ok(Some(_))));
     }
     Ok(FileSourceConfig {
         path: path?,
-        format: format?,
-        sample_rate_hz: sample_rate_hz?,
-        channels: channels?,
-        sample_type: sample_type?,
-        endian: endian?,
-        csv: CsvConfig { time_column: time_column?, delimiter: delimiter?, header: header? },
+        options: FileOptions {
+            format: format?,
+            sample_rate_hz: sample_rate_hz?.map(Positive::get),
+            channels: channels?.map(NonZeroUsize::get),
+            sample_type: sample_type?,
+            endian: endian?,
+            csv: CsvOptions { time_column: time_column?, delimiter: delimiter?, header: header? },
+            ..FileOptions::default()
+        },
     })
 }
 

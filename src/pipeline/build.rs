@@ -1,18 +1,13 @@
 //! From a configuration to stages that are ready to run.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::encode::EncodeStage;
 use crate::codec::{CodecError, Encoder, RvqDecoder, RvqEncoder};
-use crate::config::{
-    ConfigError, EncoderConfig, Endian, FileSourceConfig, PipelineConfig, Positive, RecordingFormat,
-    SinkConfig, SourceConfig,
-};
+use crate::config::{ConfigError, EncoderConfig, PipelineConfig, Positive, SinkConfig, SourceConfig};
 use crate::model::{DirectoryError, ModelDirectory, compute_compression_stats};
 use crate::sink::{DeadLetterSink, FileSink, MirrorSink, Sink, SinkError, StdoutSink};
-use crate::source::file::{self, CsvOptions, FileOptions, Format};
-use crate::source::{Source, SourceError};
+use crate::source::{Source, SourceError, file};
 use crate::window::{Framer, FramerConfig, WindowError};
 
 /// A pipeline that is ready to run.
@@ -73,7 +68,7 @@ impl Pipeline {
         })?;
         let nominal_ratio = compute_compression_stats(architecture, 16).compression_ratio;
         let source = match &config.source {
-            SourceConfig::File(source) => file::open(&source.path, &file_options(source))?,
+            SourceConfig::File(source) => file::open(&source.path, &source.options)?,
         };
         let dead_letters =
             DeadLetterSink::create(config.dead_letters.as_ref().map(|letters| letters.path.as_path()))?;
@@ -128,28 +123,5 @@ pub fn load_model(config: &PipelineConfig) -> Result<ModelDirectory, BuildError>
         ))
         .into()),
         _ => Ok(model),
-    }
-}
-
-fn file_options(config: &FileSourceConfig) -> FileOptions {
-    FileOptions {
-        format: config.format.map(|format| match format {
-            RecordingFormat::Wfdb => Format::Wfdb,
-            RecordingFormat::Csv => Format::Csv,
-            RecordingFormat::Raw => Format::Raw,
-        }),
-        sample_rate_hz: config.sample_rate_hz.map(Positive::get),
-        channels: config.channels.map(NonZeroUsize::get),
-        sample_type: config.sample_type,
-        endian: config.endian.map(|endian| match endian {
-            Endian::Little => file::Endian::Little,
-            Endian::Big => file::Endian::Big,
-        }),
-        csv: CsvOptions {
-            time_column: config.csv.time_column.clone(),
-            delimiter: config.csv.delimiter,
-            header: config.csv.header,
-        },
-        ..FileOptions::default()
     }
 }

@@ -2,6 +2,7 @@ mod document;
 mod refusals;
 mod robustness;
 
+use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,12 +66,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.window, WindowConfig { frame_size: None, max_gap: None, max_streams: count(10_000) });
     let source = FileSourceConfig {
         path: PathBuf::from("in.csv"),
-        format: None,
-        sample_rate_hz: Positive::new(250.0),
-        channels: None,
-        sample_type: None,
-        endian: None,
-        csv: CsvConfig::default(),
+        options: FileOptions { sample_rate_hz: Some(250.0), ..FileOptions::default() },
     };
     assert_eq!(config.source, SourceConfig::File(source));
     let encoder = RvqEncoderConfig {
@@ -121,12 +117,14 @@ fn what_is_given_arrives() {
     .unwrap();
     let source = FileSourceConfig {
         path: PathBuf::from("in.i24"),
-        format: Some(RecordingFormat::Raw),
-        sample_rate_hz: Positive::new(0.5),
-        channels: Some(count(2)),
-        sample_type: Some(SampleType::I24),
-        endian: Some(Endian::Big),
-        csv: CsvConfig::default(),
+        options: FileOptions {
+            format: Some(Format::Raw),
+            sample_rate_hz: Some(0.5),
+            channels: Some(2),
+            sample_type: Some(SampleType::I24),
+            endian: Some(Endian::Big),
+            ..FileOptions::default()
+        },
     };
     assert_eq!(config.source, SourceConfig::File(source));
     assert_eq!(
@@ -159,8 +157,8 @@ fn what_is_given_arrives() {
 fn csv_options_arrive() {
     let options = "time_column = \"t\"\ndelimiter = \"\\t\"\nheader = true";
     let SourceConfig::File(source) = parse(&with("sample_rate_hz = 250", options)).unwrap().source;
-    let csv = CsvConfig { time_column: Some("t".to_owned()), delimiter: Some('\t'), header: Some(true) };
-    assert_eq!(source.csv, csv);
+    let csv = CsvOptions { time_column: Some("t".to_owned()), delimiter: Some('\t'), header: Some(true) };
+    assert_eq!(source.options.csv, csv);
 }
 
 #[test]
@@ -168,7 +166,7 @@ fn every_sample_type_goes_by_its_own_name() {
     for sample_type in SampleType::ALL {
         let text = with("sample_rate_hz = 250", &format!("sample_type = \"{sample_type}\""));
         let SourceConfig::File(source) = parse(&text).unwrap().source;
-        assert_eq!(source.sample_type, Some(sample_type));
+        assert_eq!(source.options.sample_type, Some(sample_type));
     }
 }
 
@@ -178,10 +176,10 @@ fn variables_stand_for_values_of_the_declared_type() {
     assert_eq!(config.window.frame_size, Some(count(128)));
     let config = parse(&with("sample_rate_hz = 250", "sample_rate_hz = \"${RATE:-0.5}\"")).unwrap();
     let SourceConfig::File(source) = config.source;
-    assert_eq!(source.sample_rate_hz, Positive::new(0.5));
+    assert_eq!(source.options.sample_rate_hz, Some(0.5));
     let config = parse(&with("sample_rate_hz = 250", "header = \"${HEADER:-false}\"")).unwrap();
     let SourceConfig::File(source) = config.source;
-    assert_eq!(source.csv.header, Some(false));
+    assert_eq!(source.options.csv.header, Some(false));
     let config = parse(&with("path = \"out.rvl\"", "path = \"${DIR:-out}/${SIZE}.rvl\"")).unwrap();
     assert_eq!(config.sinks[0], SinkConfig::File(FileSinkConfig { path: PathBuf::from("out/128.rvl") }));
 

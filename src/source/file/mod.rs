@@ -25,7 +25,7 @@ use super::{Source, SourceError};
 use crate::signal::SampleType;
 
 /// How to read a file. What is `None` is read off the file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FileOptions {
     /// The format; where `None`, the extension says it ([`Format::of`]).
     pub format: Option<Format>,
@@ -47,7 +47,7 @@ pub struct FileOptions {
 }
 
 /// How to read a CSV file. What is `None` is read off its first line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CsvOptions {
     /// The column that holds time: its name, or its place counted from 0. Where `None`, the first column named
     /// `time` or `timestamp`, alone or followed by something that is no letter (`time_ms`), if there is one.
