@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::cli::{CliError, exit};
+use crate::cli::{CliError, exit, print};
 use crate::signal::SampleType;
 
 /// How samples are written.
@@ -59,6 +59,7 @@ pub(super) struct Output {
     /// Samples that wait for the other columns of their row; none for lost ones.
     waiting: Vec<VecDeque<Option<f64>>>,
     row: Vec<u8>,
+    rows: u64,
 }
 
 impl Output {
@@ -82,6 +83,7 @@ impl Output {
             columns,
             waiting,
             row: Vec::new(),
+            rows: 0,
         };
         if format == Format::Csv {
             let names: Vec<String> = output.columns.iter().map(|column| quoted(&column.name)).collect();
@@ -115,10 +117,16 @@ impl Output {
         Ok(())
     }
 
+    /// Writes what is left and says what was written, unless that went to standard output.
     pub(super) fn finish(mut self) -> Result<(), CliError> {
         self.write_rows(true)?;
         let result = self.writer.flush();
-        result.map_err(|error| self.error(&error))
+        result.map_err(|error| self.error(&error))?;
+        if self.path.as_os_str() == "-" {
+            return Ok(());
+        }
+        let (path, rows, columns) = (self.path.display(), self.rows, self.columns.len());
+        print(&format!("{path}: {rows} rows of {columns} columns\n"))
     }
 
     fn write_rows(&mut self, rest: bool) -> Result<(), CliError> {
@@ -159,6 +167,7 @@ impl Output {
             let row = std::mem::take(&mut self.row);
             self.write(&row)?;
             self.row = row;
+            self.rows += 1;
         }
     }
 
