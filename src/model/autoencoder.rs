@@ -2,9 +2,8 @@
 
 use ndarray::{Array2, ArrayD, IxDyn};
 
-use super::architecture::{
-    Architecture, ArchitectureError, Layer, Network, build_decoder_2d, build_encoder_2d,
-};
+use super::architecture::{Architecture, ArchitectureError, build_decoder_2d, build_encoder_2d};
+use super::network::{Layer, Network};
 use super::quantizer::{QuantizerError, ResidualVectorQuantizer};
 use super::random::SplitMix;
 

@@ -2,8 +2,9 @@
 
 use ndarray::{Array2, ArrayD, IxDyn};
 
-use super::architecture::{Architecture, Layer, Network, build_decoder_2d, build_encoder_2d};
+use super::architecture::{Architecture, build_decoder_2d, build_encoder_2d};
 use super::autoencoder::VQAutoencoder;
+use super::network::{Layer, Network};
 
 /// With `s` a fixed noise in ±1: kernels `2 s / sqrt(fan)`, gammas `1 + 0.2 s`, variances `1 + 0.5 s^2`, the rest
 /// `0.1 s`; codebooks `0.4^level s`.

@@ -4,8 +4,8 @@
 
 use ndarray::{Array2, ArrayD};
 
-use super::architecture::{Layer, NORM_EPSILON, same_padding};
 use super::autoencoder::WeightedNetwork;
+use super::network::{Layer, NORM_EPSILON, same_padding};
 
 /// The outputs of `network` for `frames`, both channels-last, frame after frame.
 ///

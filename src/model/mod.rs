@@ -11,6 +11,7 @@ mod forward;
 mod golden;
 pub mod import;
 mod library;
+pub mod network;
 pub mod npz;
 mod onnx;
 mod quantizer;
@@ -18,14 +19,13 @@ pub(crate) mod random;
 mod statistics;
 pub mod weights;
 
-pub use architecture::{
-    Architecture, ArchitectureError, Layer, Network, Norm, build_decoder_2d, build_encoder_2d,
-};
+pub use architecture::{Architecture, ArchitectureError, Norm, build_decoder_2d, build_encoder_2d};
 pub use autoencoder::{AutoencoderError, VQAutoencoder, WeightedNetwork, build_rvq_autoencoder};
 pub use directory::{DirectoryError, DirectoryErrorKind, ModelDirectory, ModelMetadata};
 pub use forward::forward;
 pub use golden::{GoldenError, GoldenVectors};
 pub use library::{LibraryError, ModelLibrary};
+pub use network::{Layer, Network};
 pub use onnx::write_onnx;
 pub use quantizer::{QuantizerError, ResidualVectorQuantizer};
 pub use statistics::{CompressionStats, ModelStats, NetworkStats, compute_compression_stats};

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::architecture::{Architecture, ArchitectureError, Network, build_decoder_2d, build_encoder_2d};
+use super::architecture::{Architecture, ArchitectureError, build_decoder_2d, build_encoder_2d};
+use super::network::Network;
 
 /// What the formula says of a model's compression: indices alone, without side information and headers.
 #[derive(Clone, Debug, PartialEq, Serialize)]

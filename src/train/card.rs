@@ -3,12 +3,38 @@
 use std::fmt::Write;
 
 use super::checkpoint::Point;
-use super::export::Finished;
+use super::data::Dataset;
+use super::recipe::Recipe;
+use super::step::Trainer;
 use crate::fidelity::Fidelity;
 use crate::model::{ArchitectureError, ModelStats};
 
 /// Rows of the table of measurements; longer runs show every so many.
 const CURVE_ROWS: usize = 24;
+
+/// All that a model directory tells of its run.
+pub(super) struct Finished<'a> {
+    /// What was trained.
+    pub(super) recipe: &'a Recipe,
+    /// The command line.
+    pub(super) command: &'a str,
+    /// What it was trained on.
+    pub(super) dataset: &'a Dataset,
+    /// The trainer, at the best model.
+    pub(super) trainer: &'a Trainer,
+    /// Steps done.
+    pub(super) steps: u64,
+    /// Where the best model stood.
+    pub(super) best: Point,
+    /// Every measurement on the validation recordings.
+    pub(super) curve: &'a [Point],
+    /// Time spent.
+    pub(super) seconds: f64,
+    /// Fidelity on the validation recordings.
+    pub(super) valid: &'a Fidelity,
+    /// Fidelity on the test recordings, where there are any.
+    pub(super) test: Option<&'a Fidelity>,
+}
 
 /// The card as Markdown.
 pub(super) fn card(run: &Finished<'_>) -> Result<String, ArchitectureError> {

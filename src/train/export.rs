@@ -2,15 +2,11 @@
 
 use std::path::Path;
 
-use super::card::card;
-use super::checkpoint::Point;
-use super::data::Dataset;
+use super::card::{Finished, card};
 use super::description::Split;
-use super::recipe::Recipe;
-use super::step::{Trainer, TrainerError};
+use super::step::TrainerError;
 use super::stream::is_constant;
 use crate::codec::normalise::{normalise, side};
-use crate::fidelity::Fidelity;
 use crate::model::directory::Existing;
 use crate::model::{
     ArchitectureError, DirectoryError, GoldenError, GoldenVectors, ModelDirectory, ModelMetadata,
@@ -18,30 +14,6 @@ use crate::model::{
 
 /// Frames in the golden vectors.
 const GOLDEN_FRAMES: usize = 4;
-
-/// All that a model directory tells of its run.
-pub(super) struct Finished<'a> {
-    /// What was trained.
-    pub(super) recipe: &'a Recipe,
-    /// The command line.
-    pub(super) command: &'a str,
-    /// What it was trained on.
-    pub(super) dataset: &'a Dataset,
-    /// The trainer, at the best model.
-    pub(super) trainer: &'a Trainer,
-    /// Steps done.
-    pub(super) steps: u64,
-    /// Where the best model stood.
-    pub(super) best: Point,
-    /// Every measurement on the validation recordings.
-    pub(super) curve: &'a [Point],
-    /// Time spent.
-    pub(super) seconds: f64,
-    /// Fidelity on the validation recordings.
-    pub(super) valid: &'a Fidelity,
-    /// Fidelity on the test recordings, where there are any.
-    pub(super) test: Option<&'a Fidelity>,
-}
 
 /// Why a model directory cannot be written.
 #[derive(Debug, thiserror::Error)]

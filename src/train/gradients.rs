@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::network::{Folded, Parameters, Plan, Statistics};
-use crate::model::architecture::{NORM_EPSILON, same_padding};
+use crate::model::network::{NORM_EPSILON, same_padding};
 use crate::model::{Architecture, Layer, Network, Norm, build_decoder_2d, build_encoder_2d};
 
 /// Layer by layer as the architecture is drawn, in the plainest way; batch statistics over all frames. Also how near

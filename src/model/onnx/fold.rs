@@ -3,8 +3,8 @@
 
 use ndarray::{Array1, Array3, ArrayD, Axis, Ix1, Ix4};
 
-use crate::model::architecture::{Layer, NORM_EPSILON, same_padding};
 use crate::model::autoencoder::WeightedNetwork;
+use crate::model::network::{Layer, NORM_EPSILON, same_padding};
 
 /// One step of an inference graph, on `[N, C, T]`.
 #[derive(Clone, Debug)]

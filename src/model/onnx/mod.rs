@@ -8,8 +8,8 @@ mod graph;
 use prost::Message;
 use tract_onnx::pb;
 
-use super::architecture::NORM_EPSILON;
 use super::autoencoder::WeightedNetwork;
+use super::network::NORM_EPSILON;
 use fold::{Step, fold, polyphase};
 use graph::{Chain, int, ints};
 

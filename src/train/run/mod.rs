@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::card::Finished;
 use super::checkpoint::{Best, Checkpoint, CheckpointError, Point};
 use super::data::{DataError, Dataset};
 use super::description::Split;
-use super::export::{ExportError, Finished, export};
+use super::export::{ExportError, export};
 use super::fidelity::measure;
 use super::log::{Line, Log};
 use super::progress::Progress;
