@@ -249,6 +249,79 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// The plainest loops in the same order: every instance has to give their bits.
+        #[test]
+        fn every_instance_gives_the_scalar_twins_bits(
+            channels in 1_usize..40, rows in 1_usize..12, taps in 1_usize..8, stride in 1_usize..3, bias: bool, seed in 0.0_f32..9.0,
+        ) {
+            let same = |found: &[f32], expected: &[f32]| {
+                found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits())
+            };
+            let padded = wave(((rows - 1) * stride + taps) * channels, seed);
+            let kernel = wave(taps * channels, seed + 1.0);
+            let bias = wave(if bias { channels } else { 0 }, seed + 2.0);
+            let gradient = wave(rows * channels, seed + 3.0);
+            let at = |t: usize, k: usize, c: usize| (t * stride + k) * channels + c;
+
+            let mut output = vec![0.0; rows * channels];
+            depthwise(&padded, &kernel, &bias, stride, &mut output, channels);
+            let mut twin = [vec![0.0; rows * channels], vec![0.0; kernel.len()], vec![0.0; bias.len()], vec![0.0; padded.len()]];
+            for t in 0..rows {
+                for c in 0..channels {
+                    let mut sum = bias.get(c).copied().unwrap_or(0.0);
+                    for k in 0..taps {
+                        sum += padded[at(t, k, c)] * kernel[k * channels + c];
+                    }
+                    twin[0][t * channels + c] = sum;
+                    let out = gradient[t * channels + c];
+                    if let Some(own) = twin[2].get_mut(c) {
+                        *own += out;
+                    }
+                    for k in 0..taps {
+                        twin[1][k * channels + c] += padded[at(t, k, c)] * out;
+                        twin[3][at(t, k, c)] += kernel[k * channels + c] * out;
+                    }
+                }
+            }
+            prop_assert!(same(&output, &twin[0]));
+            let (mut of_kernel, mut of_bias, mut of_padded) =
+                (vec![0.0; kernel.len()], vec![0.0; bias.len()], vec![0.0; padded.len()]);
+            depthwise_backward(&padded, &kernel, stride, &gradient, channels, &mut of_kernel, &mut of_bias, &mut of_padded);
+            prop_assert!(same(&of_kernel, &twin[1]) && same(&of_bias, &twin[2]) && same(&of_padded, &twin[3]));
+
+            let row = wave(channels, seed + 4.0);
+            let mut added = gradient.clone();
+            add_bias(&mut added, &row);
+            let expected: Vec<f32> = gradient.iter().enumerate().map(|(i, g)| g + row[i % channels]).collect();
+            prop_assert!(same(&added, &expected));
+            let mut sum = row.clone();
+            sum_rows(&gradient, &mut sum);
+            let mut expected = row.clone();
+            gradient.iter().enumerate().for_each(|(i, g)| expected[i % channels] += g);
+            prop_assert!(same(&sum, &expected));
+
+            let mut clipped = gradient.clone();
+            relu(&mut clipped);
+            prop_assert!(clipped.iter().zip(&gradient).all(|(a, g)| *a == g.max(0.0)));
+            let mut passed = added.clone();
+            relu_backward(&clipped, &mut passed);
+            let expected: Vec<f32> =
+                clipped.iter().zip(&added).map(|(c, a)| if *c > 0.0 { *a } else { 0.0 }).collect();
+            prop_assert!(same(&passed, &expected));
+
+            let (mut parameters, mut first, mut second) = (added.clone(), wave(added.len(), seed + 5.0), clipped.clone());
+            let (before, moments) = (parameters.clone(), (first.clone(), second.clone()));
+            adam(&mut parameters, &gradient, &mut first, &mut second, 0.01, (0.1, 0.001));
+            for i in 0..before.len() {
+                let m = moments.0[i] + (1.0 - 0.9_f32) * (gradient[i] - moments.0[i]);
+                let v = moments.1[i] + (1.0 - 0.999_f32) * (gradient[i] * gradient[i] - moments.1[i]);
+                let moved = before[i] - 0.01 / 0.1_f32 * m / (v.sqrt() / 0.001_f32.sqrt() + 1e-8);
+                prop_assert!(same(&[parameters[i], first[i], second[i]], &[moved, m, v]));
+            }
+        }
+    }
+
     #[test]
     #[should_panic(expected = "larger than its slice")]
     fn a_product_beyond_its_slice_is_refused() {
