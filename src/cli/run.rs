@@ -217,6 +217,9 @@ fn sink_code(error: &SinkError) -> u8 {
     match error {
         SinkError::Create { .. } => exit::CANNOT_CREATE,
         SinkError::Write { .. } | SinkError::Packets { .. } => exit::IO,
-        SinkError::ReadBack { .. } | SinkError::Decode { .. } | SinkError::UnknownStream(_) => exit::INTERNAL,
+        SinkError::ReadBack { .. }
+        | SinkError::Decode { .. }
+        | SinkError::Length { .. }
+        | SinkError::UnknownStream(_) => exit::INTERNAL,
     }
 }

@@ -186,12 +186,7 @@ impl Receiver {
             return Ok(());
         };
         let channels = stream.info.channels.len();
-        let mut rest = decoded.as_slice();
-        for frame in &outgoing.frames {
-            let valid = frame.valid as usize * channels;
-            let (own, after) = rest.split_at(valid.min(rest.len()));
-            rest = after;
-            let original = frame.samples.get(..valid).unwrap_or(&frame.samples);
+        for (frame, original, own) in outgoing.with_decoded(&decoded) {
             let prd = stream.fidelity.add_frame(original, own).flatten().fold(0.0, f64::max);
             let first_channel =
                 |samples: &[f64]| samples.iter().copied().step_by(channels).collect::<Vec<_>>();
@@ -209,8 +204,8 @@ impl Receiver {
                 };
             }
             *before += u64::from(frame.valid);
-            self.samples += valid as u64;
-            self.bits_in += valid as u64 * u64::from(stream.info.stored_bits);
+            self.samples += original.len() as u64;
+            self.bits_in += original.len() as u64 * u64::from(stream.info.stored_bits);
             self.frames += 1;
         }
         Ok(())

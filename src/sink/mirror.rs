@@ -56,13 +56,11 @@ impl Sink for MirrorSink {
             .map_err(|source| SinkError::ReadBack { stream: key(), source })?;
         let decoded =
             self.decoder.decode(&packet).map_err(|source| SinkError::Decode { stream: key(), source })?;
-        let channels = info.channels.len();
-        let mut rest = decoded.as_slice();
-        for frame in &outgoing.frames {
-            let valid = frame.valid as usize * channels;
-            let (own, after) = rest.split_at(valid.min(rest.len()));
-            rest = after;
-            let original = frame.samples.get(..valid).unwrap_or(&frame.samples);
+        let expected = outgoing.frames.iter().map(|frame| frame.valid as usize * info.channels.len()).sum();
+        if decoded.len() != expected {
+            return Err(SinkError::Length { stream: key(), found: decoded.len(), expected });
+        }
+        for (frame, original, own) in outgoing.with_decoded(&decoded) {
             for prd in fidelity.add_frame(original, own) {
                 self.checked_frames += 1;
                 let (Some(prd), Some(limit)) = (prd, self.max_prd_percent) else { continue };

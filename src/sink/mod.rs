@@ -29,6 +29,22 @@ pub struct Outgoing {
     pub frames: Vec<Frame>,
 }
 
+impl Outgoing {
+    /// Each frame with its samples, padding left out, and the decoded samples in their place.
+    pub fn with_decoded<'a>(
+        &'a self,
+        mut decoded: &'a [f64],
+    ) -> impl Iterator<Item = (&'a Frame, &'a [f64], &'a [f64])> {
+        let channels = usize::from(self.packet.header.channels);
+        self.frames.iter().map(move |frame| {
+            let valid = frame.valid as usize * channels;
+            let (own, after) = decoded.split_at(valid.min(decoded.len()));
+            decoded = after;
+            (frame, frame.samples.get(..valid).unwrap_or(&frame.samples), own)
+        })
+    }
+}
+
 /// Where packets go.
 ///
 /// A sink neither spawns nor retries: the pipeline gives each a thread of its own and calls it in order. After
@@ -104,6 +120,16 @@ pub enum SinkError {
         stream: String,
         /// Why.
         source: CodecError,
+    },
+    /// A packet that was just written decodes to another length.
+    #[error("a packet of stream '{stream}' decodes to {found} samples, {expected} went in")]
+    Length {
+        /// The stream's key.
+        stream: String,
+        /// Samples that came out.
+        found: usize,
+        /// Samples that went in.
+        expected: usize,
     },
     /// A packet of a stream that was not announced: a fault of the program.
     #[error("stream {0} was not announced")]
