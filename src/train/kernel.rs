@@ -4,6 +4,9 @@
 // A kernel takes its slices one by one: a struct of them would have to be taken apart again.
 #![allow(clippy::too_many_arguments)]
 
+/// How slowly the first and the second moment of Adam forget.
+pub(super) const ADAM_DECAYS: (f32, f32) = (0.9, 0.999);
+
 /// A matrix inside a slice: element (row, column) stands at `row * row_stride + column * column_stride`.
 /// Rows may overlap: that is how a convolution becomes a product.
 #[derive(Clone, Copy, Debug)]
@@ -202,14 +205,13 @@ dispatch! {
     pub(super) fn adam(
         parameters: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], learning_rate: f32, corrections: (f32, f32),
     ) {
-        const BETA: (f32, f32) = (0.9, 0.999);
         const EPSILON: f32 = 1e-8;
         let rate = learning_rate / corrections.0;
         let root = corrections.1.sqrt();
         let moments = first.iter_mut().zip(second);
         for ((parameter, gradient), (first, second)) in parameters.iter_mut().zip(gradient).zip(moments) {
-            *first += (1.0 - BETA.0) * (gradient - *first);
-            *second += (1.0 - BETA.1) * (gradient * gradient - *second);
+            *first += (1.0 - ADAM_DECAYS.0) * (gradient - *first);
+            *second += (1.0 - ADAM_DECAYS.1) * (gradient * gradient - *second);
             *parameter -= rate * *first / (second.sqrt() / root + EPSILON);
         }
     }

@@ -145,7 +145,8 @@ impl Trainer {
         let Snapshot { encoder, decoder, moments, steps, .. } = &mut self.state;
         *steps += 1;
         let step = i32::try_from(*steps).unwrap_or(i32::MAX);
-        let corrections = (1.0 - 0.9_f32.powi(step), 1.0 - 0.999_f32.powi(step));
+        let (first, second) = kernel::ADAM_DECAYS;
+        let corrections = (1.0 - first.powi(step), 1.0 - second.powi(step));
         let [encoder_first, encoder_second, decoder_first, decoder_second] = moments;
         let networks = [
             (&mut encoder.trained, encoder_first, encoder_second),
