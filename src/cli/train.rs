@@ -5,8 +5,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use indicatif::MultiProgress;
+use tracing::Level;
+
 use super::{CliError, exit, print};
 use crate::model::Architecture;
+use crate::telemetry::{LogFormat, init_logging};
 use crate::train::{
     Augmentation, CheckpointError, Codebooks, Data, DataError, FindError, Loss, Options, Outcome, Recipe,
     RecipeError, TrainError, Training, stop_flag, train,
@@ -115,7 +119,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
         command: command_line(std::env::args_os().skip(1)),
     };
     // A subscriber that another part of the program set up stays.
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).try_init();
+    init_logging(Level::INFO, LogFormat::Text, &MultiProgress::new());
     let stop = stop_flag().map_err(|error| CliError::new(exit::INTERNAL, error))?;
     let outcome = train(&recipe, &options, |_| stop.load(Ordering::Relaxed)).map_err(failure)?;
     print(&summary(&outcome, &options))
