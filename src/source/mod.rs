@@ -1,6 +1,9 @@
 //! Sources: where chunks of samples come from.
 
+mod cells;
 pub mod file;
+mod sample_bytes;
+mod time;
 
 use std::path::PathBuf;
 

@@ -11,7 +11,6 @@ mod csv;
 mod description;
 mod raw;
 mod rows;
-mod time;
 mod wfdb;
 
 use std::fmt;
@@ -21,6 +20,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::sample_bytes::Endian;
 use super::{Source, SourceError};
 use crate::signal::SampleType;
 
@@ -97,16 +97,6 @@ impl Format {
             _ => None,
         }
     }
-}
-
-/// The order of a sample's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Endian {
-    /// Lowest byte first.
-    Little,
-    /// Highest byte first.
-    Big,
 }
 
 /// The most channels that a file may have.

@@ -10,6 +10,7 @@ use super::{
     open_file, read_up_to, stem,
 };
 use crate::signal::{SampleType, StreamInfo, StreamKey};
+use crate::source::sample_bytes;
 
 /// Opens a raw file. What `options` leave open, the [description](Description) beside the file says, and
 /// the sample type after it the file's extension.
@@ -110,7 +111,7 @@ impl RowReader for RawReader {
         }
         self.rows_read += rows as u64;
         if let Some(bytes) = self.bytes.get(..rows * row_bytes) {
-            decode(bytes, self.sample_type, self.endian, samples);
+            sample_bytes::decode(bytes, self.sample_type, self.endian, samples);
         }
         Ok(rows)
     }
@@ -140,31 +141,6 @@ impl RowReader for RawReader {
             );
             Flaw { reason, samples: self.rest_bytes.div_ceil(self.sample_bytes()) as u64 }
         })
-    }
-}
-
-/// Appends the samples that `bytes` hold.
-fn decode(bytes: &[u8], sample_type: SampleType, endian: Endian, samples: &mut Vec<f64>) {
-    fn with<const N: usize>(bytes: &[u8], samples: &mut Vec<f64>, sample: impl Fn([u8; N]) -> f64) {
-        samples.extend(bytes.as_chunks::<N>().0.iter().map(|bytes| sample(*bytes)));
-    }
-    let little = endian == Endian::Little;
-    match (sample_type, little) {
-        (SampleType::I16, true) => with(bytes, samples, |b| i16::from_le_bytes(b).into()),
-        (SampleType::I16, false) => with(bytes, samples, |b| i16::from_be_bytes(b).into()),
-        // The shift right brings the sign down.
-        (SampleType::I24, true) => {
-            with(bytes, samples, |[a, b, c]| f64::from(i32::from_le_bytes([0, a, b, c]) >> 8));
-        }
-        (SampleType::I24, false) => {
-            with(bytes, samples, |[a, b, c]| f64::from(i32::from_be_bytes([a, b, c, 0]) >> 8));
-        }
-        (SampleType::I32, true) => with(bytes, samples, |b| i32::from_le_bytes(b).into()),
-        (SampleType::I32, false) => with(bytes, samples, |b| i32::from_be_bytes(b).into()),
-        (SampleType::F32, true) => with(bytes, samples, |b| f32::from_le_bytes(b).into()),
-        (SampleType::F32, false) => with(bytes, samples, |b| f32::from_be_bytes(b).into()),
-        (SampleType::F64, true) => with(bytes, samples, f64::from_le_bytes),
-        (SampleType::F64, false) => with(bytes, samples, f64::from_be_bytes),
     }
 }
 

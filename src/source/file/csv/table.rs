@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::signal::SampleType;
 use crate::source::SourceError;
-use crate::source::file::time::{decimal_ns, timestamp_ns};
+use crate::source::cells::{
+    DECIMAL_COMMA, cells, fit, has_decimal_comma, number, quoted, without_byte_order_mark,
+};
 use crate::source::file::{
     FileOptions, channel_names, check_channels, check_option, format_error, io_error, open_file,
 };
+use crate::source::time::{decimal_ns, timestamp_ns};
 
 /// A CSV file, read row by row.
 pub(super) struct Table {
@@ -123,11 +126,10 @@ impl Table {
     }
 
     fn refuse_decimal_comma(&self, cell: &[u8]) -> Result<(), SourceError> {
-        let cell = String::from_utf8_lossy(cell);
-        if cell.matches(',').count() != 1 || number(&cell.replace(',', ".")).is_none() {
+        if !has_decimal_comma(cell) {
             return Ok(());
         }
-        let reason = format!("{cell} has a decimal comma: write numbers with a decimal point");
+        let reason = format!("{} {DECIMAL_COMMA}", quoted(cell));
         Err(format_error(&self.lines.path, format_args!("line {}", self.line()), reason))
     }
 
@@ -197,46 +199,11 @@ fn time(cell: &str, unit_ns: i64) -> Option<i64> {
     decimal_ns(cell, unit_ns).or_else(|| timestamp_ns(cell))
 }
 
-fn number(cell: &str) -> Option<f64> {
-    cell.parse().ok()
-}
-
 /// The sample in a cell, or what it should be.
 fn sample(cell: &[u8], sample_type: Option<SampleType>) -> Result<f64, &'static str> {
     let sample = std::str::from_utf8(cell).ok().and_then(number).filter(|sample| sample.is_finite());
     let sample = sample.ok_or("a finite number")?;
-    match sample_type {
-        Some(SampleType::F32) => {
-            let sample = SampleType::F32.nearest(sample);
-            if sample.is_finite() { Ok(sample) } else { Err("a number that fits f32") }
-        }
-        Some(SampleType::I16) if !SampleType::I16.holds(sample) => Err("a whole number that fits i16"),
-        Some(SampleType::I24) if !SampleType::I24.holds(sample) => Err("a whole number that fits i24"),
-        Some(SampleType::I32) if !SampleType::I32.holds(sample) => Err("a whole number that fits i32"),
-        _ => Ok(sample),
-    }
-}
-
-/// A cell as it can stand in a message of one line.
-fn quoted(cell: &[u8]) -> String {
-    const MAX_CHARS: usize = 40;
-    let text = String::from_utf8_lossy(cell);
-    let start: String = text.chars().take(MAX_CHARS).collect();
-    let more = if start.len() < text.len() { "..." } else { "" };
-    format!("{start:?}{more}")
-}
-
-/// The cells of a line, without the space and the quotes around them.
-fn cells(line: &[u8], delimiter: u8) -> impl Iterator<Item = &[u8]> {
-    let mut in_quotes = false;
-    let ends_cell = move |byte: &u8| {
-        in_quotes ^= *byte == b'"';
-        *byte == delimiter && !in_quotes
-    };
-    line.split(ends_cell).map(|cell| {
-        let cell = cell.trim_ascii();
-        cell.strip_prefix(b"\"").and_then(|cell| cell.strip_suffix(b"\"")).unwrap_or(cell)
-    })
+    sample_type.map_or(Ok(sample), |sample_type| fit(sample, sample_type))
 }
 
 fn given_delimiter(path: &Path, delimiter: char) -> Result<u8, SourceError> {
@@ -277,7 +244,6 @@ impl Lines {
     /// Reads the next line; false at the end of the file.
     fn next(&mut self) -> Result<bool, SourceError> {
         const MAX_BYTES: u64 = 1 << 20;
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         loop {
             self.text.clear();
             let mut bounded = self.reader.by_ref().take(MAX_BYTES + 1);
@@ -297,9 +263,8 @@ impl Lines {
                 if self.text.starts_with(b"\xff\xfe") || self.text.starts_with(b"\xfe\xff") {
                     return refuse("is UTF-16 text: convert the file to UTF-8");
                 }
-                if self.text.starts_with(BYTE_ORDER_MARK) {
-                    self.text.drain(..BYTE_ORDER_MARK.len());
-                }
+                let mark = self.text.len() - without_byte_order_mark(&self.text).len();
+                self.text.drain(..mark);
             }
             if !self.text.trim_ascii().is_empty() {
                 // Not all space: a tab at the end may stand before an empty cell.

@@ -203,7 +203,7 @@ fn what_cannot_be_read_is_refused_in_one_line() {
     assert!(Recording::new("x,y\n").refusal().contains("has no row of samples"));
     assert!(Recording::new("time\n1\n2\n").refusal().contains("0 channels"));
     assert!(Recording::new("x,y\na,b\nc,d\n").refusal().contains("line 2: column 1: \"a\" is not a finite"));
-    assert!(Recording::new("x;y\n1;2\n1,5;2,5\n").refusal().contains("line 3: 1,5 has a decimal comma"));
+    assert!(Recording::new("x;y\n1;2\n1,5;2,5\n").refusal().contains("line 3: \"1,5\" has a decimal comma"));
     assert!(Recording::new("x\n1,5\n2,5\n").refusal().contains("decimal comma?"));
     assert!(Recording::new(b"\xff\xfe1\0,\0").refusal().contains("UTF-16"));
     assert!(Recording::new(vec![b'1'; (1 << 20) + 2]).refusal().contains("line 1: is longer than 1 MiB"));

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::source::SourceError;
-use crate::source::file::time::{Civil, NANOS_PER_SECOND};
 use crate::source::file::{check_channels, check_rate, format_error};
+use crate::source::time::{Civil, NANOS_PER_SECOND};
 
 /// What a header says.
 #[derive(Debug, PartialEq)]

@@ -1,22 +1,22 @@
 //! Times as recordings write them. Those without time zone are taken as UTC.
 
-pub(super) const NANOS_PER_SECOND: i64 = 1_000_000_000;
+pub(in crate::source) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// A date and time of day in the Gregorian calendar.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Civil {
-    pub(super) year: i32,
-    pub(super) month: u32,
-    pub(super) day: u32,
-    pub(super) hour: u32,
-    pub(super) minute: u32,
-    pub(super) second: u32,
-    pub(super) nanosecond: u32,
+pub(in crate::source) struct Civil {
+    pub(in crate::source) year: i32,
+    pub(in crate::source) month: u32,
+    pub(in crate::source) day: u32,
+    pub(in crate::source) hour: u32,
+    pub(in crate::source) minute: u32,
+    pub(in crate::source) second: u32,
+    pub(in crate::source) nanosecond: u32,
 }
 
 impl Civil {
     /// Nanoseconds since the Unix epoch, where there is such a time and it fits.
-    pub(super) fn unix_ns(&self) -> Option<i64> {
+    pub(in crate::source) fn unix_ns(&self) -> Option<i64> {
         let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
         let month_days = match self.month {
             4 | 6 | 9 | 11 => 30,
@@ -55,7 +55,7 @@ impl Civil {
 }
 
 /// Nanoseconds of a number of units of `unit_ns` nanoseconds, cut to whole ones; exact for decimal numbers.
-pub(super) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
+pub(in crate::source) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let decimal = (1..=19).contains(&(whole.len() + fraction.len()))
@@ -71,7 +71,7 @@ pub(super) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
 }
 
 /// Nanoseconds since the Unix epoch of `YYYY-MM-DD[(T| )HH:MM[:SS[.fraction]][Z|(+|-)HH[:]MM]]`.
-pub(super) fn timestamp_ns(text: &str) -> Option<i64> {
+pub(in crate::source) fn timestamp_ns(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
     let mut date = date.split('-');
     let (year, month, day) = (digits(date.next()?, 4)?, digits(date.next()?, 2)?, digits(date.next()?, 2)?);
