@@ -111,7 +111,10 @@ fn the_samples_say_their_type() {
     };
     let read = read_with(&recording, &single);
     assert_eq!(read.samples(), [f64::from(0.1_f32), 2.0]);
-    assert_eq!(read.dead_letters[0].reason, "line 3: column 1: \"1e300\" is not a number that fits f32");
+    assert_eq!(
+        read.dead_letters[0].reason,
+        "line 3: column 1: \"1e300\" is not a finite number that fits f32"
+    );
     let counts = FileOptions { sample_type: Some(SampleType::I16), ..single };
     let read = read_with(&recording, &counts);
     assert_eq!((read.samples(), read.total), (vec![2.0], Some(1)));
