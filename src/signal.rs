@@ -112,12 +112,17 @@ pub struct StreamInfo {
 impl StreamInfo {
     /// Nanoseconds that `samples` samples of a channel last, saturating far beyond any recording.
     pub fn duration_ns(&self, samples: u64) -> i64 {
-        let seconds = samples as f64 / self.sample_rate_hz;
-        // Whole seconds apart, so that long recordings keep their nanoseconds.
-        let whole = seconds.trunc();
-        let rest = (seconds - whole) * 1e9;
-        (whole as i64).saturating_mul(1_000_000_000).saturating_add(rest.round() as i64)
+        duration_ns(self.sample_rate_hz, samples)
     }
+}
+
+/// Nanoseconds that `samples` samples of a channel last at `sample_rate_hz`, saturating.
+pub(crate) fn duration_ns(sample_rate_hz: f64, samples: u64) -> i64 {
+    let seconds = samples as f64 / sample_rate_hz;
+    // Whole seconds apart, so that long recordings keep their nanoseconds.
+    let whole = seconds.trunc();
+    let rest = (seconds - whole) * 1e9;
+    (whole as i64).saturating_mul(1_000_000_000).saturating_add(rest.round() as i64)
 }
 
 /// One channel of a stream.

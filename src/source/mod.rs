@@ -1,6 +1,7 @@
 //! Sources: where chunks of samples come from.
 
 mod cells;
+pub mod decoding;
 pub mod file;
 mod sample_bytes;
 mod time;

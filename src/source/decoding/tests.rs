@@ -1,0 +1,256 @@
+//! What every codec keeps to, and raw messages.
+
+use proptest::prelude::*;
+
+use super::*;
+
+pub(super) fn options(codec: Codec, sample_type: SampleType, channels: usize) -> DecodingOptions {
+    let channels = vec![ChannelInfo::unscaled(""); channels];
+    DecodingOptions { sample_rate_hz: 100.0, sample_type, channels, codec }
+}
+
+pub(super) fn decode(
+    options: &DecodingOptions,
+    payload: impl AsRef<[u8]>,
+) -> Result<Vec<Record>, DecodeError> {
+    let mut records = Vec::new();
+    MessageDecoder::new(options.clone()).decode(payload.as_ref(), &mut records)?;
+    Ok(records)
+}
+
+pub(super) fn refusal(options: &DecodingOptions, payload: impl AsRef<[u8]>) -> String {
+    decode(options, payload).unwrap_err().to_string()
+}
+
+pub(super) fn record(key: Option<&str>, time_ns: Option<i64>, samples: &[f64]) -> Record {
+    Record { key: key.map(str::to_owned), time_ns, samples: samples.to_vec() }
+}
+
+fn raw(sample_type: SampleType, endian: Endian, channels: usize) -> DecodingOptions {
+    options(Codec::Raw { endian }, sample_type, channels)
+}
+
+/// A sample as a message has it.
+fn bytes_of(sample: f64, sample_type: SampleType, endian: Endian) -> Vec<u8> {
+    let mut bytes = match sample_type {
+        SampleType::I16 => (sample as i16).to_le_bytes().to_vec(),
+        SampleType::I24 => (sample as i32).to_le_bytes()[..3].to_vec(),
+        SampleType::I32 => (sample as i32).to_le_bytes().to_vec(),
+        SampleType::F32 => (sample as f32).to_le_bytes().to_vec(),
+        SampleType::F64 => sample.to_le_bytes().to_vec(),
+    };
+    if endian == Endian::Big {
+        bytes.reverse();
+    }
+    bytes
+}
+
+/// A number of which every sample type holds the nearest.
+pub(super) fn any_sample() -> impl Strategy<Value = f64> {
+    prop_oneof![-40_000.0..40_000.0, (-9_000_000..9_000_000).prop_map(f64::from), -1e38..1e38]
+}
+
+pub(super) fn any_sample_type() -> impl Strategy<Value = SampleType> {
+    prop::sample::select(SampleType::ALL.to_vec())
+}
+
+#[test]
+fn raw_messages_are_whole_rows() {
+    let stereo = raw(SampleType::I16, Endian::Little, 2);
+    let samples = decode(&stereo, [1, 0, 0xff, 0xff, 0, 0x80, 0, 1]).unwrap();
+    assert_eq!(samples, [record(None, None, &[1.0, -1.0, -32_768.0, 256.0])]);
+    assert_eq!(
+        refusal(&stereo, [0; 6]),
+        "message: 6 bytes are not whole rows: one i16 sample of each of 2 channels takes 4, and 2 are left over"
+    );
+    assert_eq!(refusal(&stereo, []), "message: empty");
+}
+
+#[test]
+fn raw_samples_that_are_not_finite_are_refused_with_their_byte() {
+    let single = raw(SampleType::F32, Endian::Big, 1);
+    let payload: Vec<u8> = [1.0, 2.0, f32::NAN].iter().flat_map(|sample| sample.to_be_bytes()).collect();
+    let error = decode(&single, payload).unwrap_err();
+    assert_eq!(error.place(), &Place::Byte(8));
+    let double = raw(SampleType::F64, Endian::Little, 1);
+    assert_eq!(
+        refusal(&double, f64::INFINITY.to_le_bytes()),
+        "byte 0: not a finite number (NaN or infinite)"
+    );
+}
+
+#[test]
+fn a_message_that_is_refused_leaves_nothing() {
+    let columns = CsvColumns { samples: None, time: None, key: None, delimiter: b',', header: false };
+    let mut decoder = MessageDecoder::new(options(Codec::Csv(columns), SampleType::I16, 1));
+    let mut records = Vec::new();
+    decoder.decode(b"1\n2", &mut records).unwrap();
+    decoder.decode(b"3\nx", &mut records).unwrap_err();
+    decoder.decode(b"4", &mut records).unwrap();
+    assert_eq!(records, [record(None, None, &[1.0, 2.0]), record(None, None, &[4.0])]);
+}
+
+#[test]
+fn options_that_contradict_themselves_are_refused_with_the_message() {
+    let path = |text: &str| text.parse::<JsonPath>().unwrap();
+    let json =
+        JsonFields { samples: vec![path("a"), path("b")], layout: JsonLayout::Rows, time: None, key: None };
+    let influx = InfluxFields {
+        measurement: None,
+        fields: vec!["a".to_owned(), "b".to_owned()],
+        tags: None,
+        time_unit: TimeUnit::Nanoseconds,
+    };
+    let columns = vec![Column::Place(0), Column::Place(1)];
+    let csv = CsvColumns { samples: Some(columns), time: None, key: None, delimiter: b',', header: false };
+    for (codec, payload) in [
+        (Codec::Json(json), r#"{"a": 1, "b": 2}"#),
+        (Codec::Influx(influx), "m a=1,b=2"),
+        (Codec::Csv(csv), "1,2"),
+    ] {
+        for channels in [0, 1, 3] {
+            let refusal = refusal(&options(codec.clone(), SampleType::F64, channels), payload);
+            assert!(refusal.contains("channels"), "{refusal}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_what_the_options_say() {
+    let options = raw(SampleType::I24, Endian::Little, 3);
+    let info = options.stream_info(StreamKey::new("k"));
+    assert_eq!((info.key.as_str(), info.sample_rate_hz, info.sample_type), ("k", 100.0, SampleType::I24));
+    assert_eq!((info.stored_bits, info.channels), (24, options.channels));
+}
+
+/// Options of every codec, with all that a codec can read besides the samples or with none of it.
+fn any_options() -> impl Strategy<Value = DecodingOptions> {
+    let path = |text: &str| text.parse::<JsonPath>().unwrap();
+    let name = |text: &str| text.to_owned();
+    let json = move |all: bool, channels: usize, layout| {
+        let several = ["a", "b", "c"].map(path)[..channels].to_vec();
+        Codec::Json(JsonFields {
+            samples: if all { several } else { vec![path("a")] },
+            layout,
+            time: all.then(|| TimeField { at: path("t"), unit: TimeUnit::Milliseconds }),
+            key: all.then(|| path("k")),
+        })
+    };
+    let csv = move |all: bool, channels: usize, header| {
+        Codec::Csv(CsvColumns {
+            samples: (all && header)
+                .then(|| ["a", "b", "c"].map(|n| Column::Name(name(n)))[..channels].to_vec()),
+            time: all.then_some(TimeField { at: Column::Place(1), unit: TimeUnit::Rfc3339 }),
+            key: all.then_some(Column::Place(0)),
+            delimiter: b',',
+            header,
+        })
+    };
+    let influx = move |all: bool, channels: usize, measured: bool| {
+        Codec::Influx(InfluxFields {
+            measurement: measured.then(|| name("a")),
+            fields: ["a", "b", "c"].map(name)[..channels].to_vec(),
+            tags: all.then(|| vec![name("k")]),
+            time_unit: TimeUnit::Seconds,
+        })
+    };
+    (0..5, any_sample_type(), 1..4_usize, any::<bool>(), any::<bool>()).prop_map(
+        move |(codec, sample_type, channels, all, other)| {
+            let codec = match codec {
+                0 => Codec::Raw { endian: if other { Endian::Big } else { Endian::Little } },
+                1 => json(all, channels, if other { JsonLayout::Channels } else { JsonLayout::Rows }),
+                2 => csv(all, channels, other),
+                _ => influx(all, channels, other),
+            };
+            options(codec, sample_type, channels)
+        },
+    )
+}
+
+/// Bytes, some of which look like a message.
+fn any_payload() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..64),
+        "[-a-ckt0-9.,:\\[\\]{}\"\n =iu#\\\\é]{0,60}".prop_map(String::into_bytes),
+        "(\\{\"a\":[0-9\\[\\],.]{1,9}(,\"b\":[0-9]{1,3})?(,\"k\":\"?[a-c0-9]{1,3}\"?)?(,\"t\":[0-9]{1,5})?\\}\n?){1,3}"
+            .prop_map(String::into_bytes),
+        "(a(,k=[a-c])?( a=[0-9]{1,3}[iu]?)(,b=[-0-9]{1,3})?( [0-9]{1,12})?\n){1,3}".prop_map(String::into_bytes),
+        "(a,b,c\n)?([a-c0-9]{1,3},2024-01-01T00:00:0[0-9]Z(,-?[0-9]{1,3}){1,2}\n){1,3}".prop_map(String::into_bytes),
+        "([0-9]{1,3}(,[0-9]{1,3}){0,2}\n){1,4}".prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn any_bytes_give_samples_or_one_short_line(options in any_options(), payload in any_payload()) {
+        match decode(&options, &payload) {
+            Ok(records) => {
+                let may_leave_out_lines =
+                    matches!(&options.codec, Codec::Influx(fields) if fields.measurement.is_some());
+                prop_assert!(!records.is_empty() || may_leave_out_lines);
+                let samples = records.iter().flat_map(|record| &record.samples);
+                prop_assert!(samples.clone().all(|sample| options.sample_type.holds(*sample)));
+                prop_assert!(samples.count() <= payload.len());
+                for record in &records {
+                    prop_assert!(!record.samples.is_empty());
+                    prop_assert_eq!(record.samples.len() % options.channels.len(), 0);
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                prop_assert!(!error.reason().is_empty());
+                prop_assert!(text.chars().count() < 600 && !text.contains(char::is_control), "{}", text);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn raw_samples_come_back(
+        rows in prop::collection::vec(any_sample(), 1..40),
+        sample_type in any_sample_type(),
+        channels in 1..4_usize,
+        big: bool,
+    ) {
+        let endian = if big { Endian::Big } else { Endian::Little };
+        let samples: Vec<f64> = rows.iter().flat_map(|s| vec![sample_type.nearest(*s); channels]).collect();
+        let payload: Vec<u8> = samples.iter().flat_map(|s| bytes_of(*s, sample_type, endian)).collect();
+        let records = decode(&raw(sample_type, endian, channels), payload).unwrap();
+        prop_assert_eq!(records, [record(None, None, &samples)]);
+    }
+
+    #[test]
+    fn reasons_are_short_however_long_the_payload(garbage in "[\\PC\n]{1,4}", times in 1000..5000_usize) {
+        let garbage = garbage.repeat(times);
+        for payload in [
+            garbage.clone(),
+            format!("{garbage},{garbage}"),
+            format!("m a={garbage}"),
+            serde_json::json!({"a": garbage, "b": {garbage.clone(): 1}}).to_string(),
+        ] {
+            for codec in [
+                Codec::Json(JsonFields {
+                    samples: vec!["a".parse().unwrap()],
+                    layout: JsonLayout::Rows,
+                    time: None,
+                    key: None,
+                }),
+                Codec::Csv(CsvColumns { samples: None, time: None, key: None, delimiter: b',', header: false }),
+                Codec::Influx(InfluxFields {
+                    measurement: None,
+                    fields: vec!["a".to_owned()],
+                    tags: None,
+                    time_unit: TimeUnit::Nanoseconds,
+                }),
+            ] {
+                if let Err(error) = decode(&options(codec, SampleType::F64, 1), &payload) {
+                    let text = error.to_string();
+                    prop_assert!(text.chars().count() < 600 && !text.contains(char::is_control), "{}", text);
+                }
+            }
+        }
+    }
+}
