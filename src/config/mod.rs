@@ -10,6 +10,8 @@
 //! model (does `frame_size` fit?) is for whoever loads the model, who reports it in the same form with
 //! [`PipelineConfig::problem`]. Every key is described in `docs/configuration.md`.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "no source that reads messages is declared yet"))]
+mod decoding;
 mod encoder;
 mod interpolate;
 mod places;

@@ -95,6 +95,11 @@ impl<'a> Section<'a> {
         self.report.refuse(&self.key(key), message)
     }
 
+    /// Notes a problem with an item of the array at one of the section's keys.
+    pub(super) fn refuse_item(&self, key: &str, item: usize, message: impl Into<String>) -> Refused {
+        self.report.refuse(&format!("{}[{item}]", self.key(key)), message)
+    }
+
     /// What was read of a key that has to be there.
     pub(super) fn required<T>(&self, key: &str, read: Result<Option<T>, Refused>) -> Result<T, Refused> {
         read?.ok_or_else(|| self.refuse(key, "missing"))
@@ -164,6 +169,53 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A finite number.
+    pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, Refused> {
+        self.convert(key, "a number", |value| match value {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            Value::Text(Expanded { text, whole: true }) => {
+                text.parse().ok().filter(|number: &f64| number.is_finite())
+            }
+            _ => None,
+        })
+    }
+
+    /// An array of texts that are not empty.
+    pub(super) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Refused> {
+        self.items(key, "an array of texts", text_of_item)
+    }
+
+    /// A text, or an array of texts that are not empty.
+    pub(super) fn text_or_texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Refused> {
+        match self.entries.get(key) {
+            Some(Value::Text(_)) => self.text(key).map(|text| text.map(|text| vec![text])),
+            _ => self.items(key, "a text or an array of texts", text_of_item),
+        }
+    }
+
+    /// An array whose items `convert` reads, or says what is wrong with them.
+    pub(super) fn items<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        convert: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, Refused> {
+        let items = match self.value(key)? {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                return Err(self.refuse(key, format!("expected {expected}, found {}", other.describe())));
+            }
+        };
+        let items = items.iter().enumerate().map(|(i, item)| match item {
+            Value::Refused => Err(Refused),
+            item => convert(item).map_err(|message| self.refuse_item(key, i, message)),
+        });
+        // Every item is read before the first problem ends it.
+        items.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>().map(Some)
+    }
+
     /// True or false.
     pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, Refused> {
         self.convert(key, "true or false", |value| match value {
@@ -199,6 +251,13 @@ impl<'a> Section<'a> {
             Some(converted) => Ok(Some(converted)),
             None => Err(self.refuse(key, format!("expected {expected}, found {}", value.describe()))),
         }
+    }
+}
+
+fn text_of_item(item: &Value) -> Result<String, String> {
+    match item {
+        Value::Text(Expanded { text, .. }) if !text.is_empty() => Ok(text.clone()),
+        other => Err(format!("expected a text that is not empty, found {}", other.describe())),
     }
 }
 

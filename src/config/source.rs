@@ -8,7 +8,7 @@ use super::value::{Value, describe_text};
 use crate::signal::SampleType;
 use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
 
-const MAX_CHANNELS: usize = 4096;
+pub(super) const MAX_CHANNELS: usize = 4096;
 
 /// The source's type and its options.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +87,7 @@ fn read_file(section: &mut Section<'_>) -> Result<FileSourceConfig, Refused> {
     })
 }
 
-fn name_of(sample_type: SampleType) -> &'static str {
+pub(super) fn name_of(sample_type: SampleType) -> &'static str {
     match sample_type {
         SampleType::I16 => "i16",
         SampleType::I24 => "i24",
@@ -104,7 +104,7 @@ fn read_time_column(section: &mut Section<'_>) -> Result<Option<String>, Refused
     }
 }
 
-fn read_delimiter(section: &mut Section<'_>) -> Result<Option<char>, Refused> {
+pub(super) fn read_delimiter(section: &mut Section<'_>) -> Result<Option<char>, Refused> {
     let Some(text) = section.text("delimiter")? else { return Ok(None) };
     let mut characters = text.chars();
     match (characters.next(), characters.next()) {

@@ -1,3 +1,4 @@
+mod decoding;
 mod document;
 mod refusals;
 mod robustness;

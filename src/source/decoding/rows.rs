@@ -31,7 +31,7 @@ impl<'a> Rows<'a> {
         samples: &[f64],
     ) -> Result<(), DecodeError> {
         let channels = self.channels;
-        if samples.is_empty() || samples.len() % channels != 0 {
+        if samples.is_empty() || !samples.len().is_multiple_of(channels) {
             let reason = format!("{} samples are not whole rows of {channels} channels", samples.len());
             return Err(DecodeError::new(Place::Message, reason));
         }
