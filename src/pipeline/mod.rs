@@ -2,15 +2,22 @@
 //!
 //! A pipeline is linear: one source, the window, one encoder, any number of sinks. The source, the codec and
 //! each sink have a thread of their own; bounded queues between them push back when a later stage is slower.
+//! A [`Supervisor`] runs several side by side and starts those again that an external fault has ended.
 
+mod back_off;
 mod build;
 mod encode;
+mod fault;
 mod measure;
 mod run;
 mod summary;
+mod supervise;
 
+pub use back_off::{BackOff, BackOffPolicy};
 pub use build::{BuildError, Pipeline, load_model};
 pub use encode::{EncodeError, EncodeStage};
+pub use fault::{Fault, PipelineError, Verdict};
 pub use measure::{Excerpt, MeasureError, MeasureOptions, Measured, MeasuredStream, measure};
 pub use run::{Progress, RunError, run};
 pub use summary::{Summary, fidelity_rows};
+pub use supervise::{Attempt, Ended, Restart, Supervisor};
