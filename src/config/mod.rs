@@ -18,6 +18,7 @@ mod places;
 mod problem;
 mod rules;
 mod section;
+mod set;
 mod sink;
 mod source;
 mod value;

@@ -49,6 +49,6 @@ fn one_writer_per_file(
 }
 
 /// The path without `.`; `..` stays, as what it leads to depends on links.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     path.components().filter(|component| *component != Component::CurDir).collect()
 }
