@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a pipeline.
+    /// Run pipelines.
     Run(run::Arguments),
     /// Check a pipeline file without running it.
     Validate(validate::Arguments),
@@ -53,12 +53,16 @@ mod exit {
     pub(super) const DATA: u8 = 65;
     /// An input does not exist or cannot be read.
     pub(super) const NO_INPUT: u8 = 66;
+    /// Something that is needed cannot be had, such as an address to listen on.
+    pub(super) const UNAVAILABLE: u8 = 69;
     /// A fault of the program itself.
     pub(super) const INTERNAL: u8 = 70;
     /// An output cannot be created.
     pub(super) const CANNOT_CREATE: u8 = 73;
     /// Writing failed.
     pub(super) const IO: u8 = 74;
+    /// What was asked to end did not within the time that it had.
+    pub(super) const UNFINISHED: u8 = 75;
     /// A configuration is wrong.
     pub(super) const CONFIG: u8 = 78;
     /// A second signal: 128 + SIGINT, as a shell says it.

@@ -1,34 +1,55 @@
-//! `rivulet run`: runs a pipeline to the end of its source.
+//! `rivulet run`: runs pipelines to the ends of their sources, or until a signal.
 
-use std::io::{IsTerminal, Write};
+mod outcome;
+mod progress;
+mod signals;
+
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::IntervalStream;
+use indicatif::{MultiProgress, ProgressBar};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing::Level;
 
-use super::{CliError, exit};
-use crate::config::{OnViolation, PipelineConfig, SinkConfig};
-use crate::pipeline::{self, BuildError, Pipeline, Progress, RunError, Summary};
-use crate::sink::SinkError;
-use crate::source::SourceError;
-use crate::telemetry::{LogFormat, init_logging};
+pub(super) use outcome::source_code;
+
+use self::outcome::Outcome;
+use self::signals::Signals;
+use super::{CliError, exit, validate};
+use crate::config::{PipelineConfig, Problem, SourceConfig};
+use crate::pipeline::{
+    self, Attempt, BackOffPolicy, Pipeline, PipelineError, Progress, Restart, Summary, Supervisor,
+};
+use crate::telemetry::{HttpServer, LogFormat, Telemetry, init_logging};
 
 /// How often the progress bar is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// The longest that a shutdown may be allowed to take: a day.
+const MAX_SHUTDOWN_TIMEOUT_SECS: u64 = 86_400;
 
 /// Arguments of `rivulet run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The pipeline file.
-    pipeline: PathBuf,
-    /// Print the summary as one JSON object.
+    /// Pipeline files, or directories of them: every *.toml file in one is a pipeline.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pipelines: Vec<PathBuf>,
+    /// Print each pipeline's summary as one JSON object on a line.
     #[arg(long)]
     json: bool,
+    /// Serve /metrics, /health/live and /health/ready here, for example on 127.0.0.1:9598.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<String>,
+    /// How long pipelines may take to finish after the first SIGINT or SIGTERM.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(..=MAX_SHUTDOWN_TIMEOUT_SECS)
+    )]
+    shutdown_timeout_secs: u64,
     #[command(flatten)]
     logging: LoggingArguments,
 }
@@ -79,147 +100,148 @@ impl LoggingArguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let bars = arguments.logging.init();
-    let config = PipelineConfig::load(&arguments.pipeline).map_err(CliError::problems)?;
-    let pipeline = Pipeline::build(&config).map_err(|error| build_error(&error))?;
-    let bar = arguments.logging.shows_progress().then(|| bars.add(progress_bar(pipeline.total_samples())));
-
+    let configs = load(&arguments.pipelines).map_err(|problems| {
+        CliError::problems(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(
             |error| CliError::new(exit::INTERNAL, format_args!("cannot start the runtime: {error}")),
         )?;
-    let result = runtime.block_on(supervise(pipeline, bar.as_ref()));
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    let summary = result.map_err(|error| run_error(&error))?;
-    report(&summary, arguments.json, &config)
+    let result = runtime.block_on(run_all(&configs, &arguments, &bars));
+    // Nothing is waited for that has not finished in time.
+    runtime.shutdown_background();
+    result
 }
 
-/// Runs the pipeline, draws its progress, and stops it at the first signal; at the second the process ends.
-async fn supervise(pipeline: Pipeline, bar: Option<&ProgressBar>) -> Result<Summary, RunError> {
-    enum Wake {
-        Tick,
-        Signal,
+/// Every pipeline, each checked against its model.
+fn load(paths: &[PathBuf]) -> Result<Vec<PipelineConfig>, Vec<Problem>> {
+    let configs = PipelineConfig::load_all(paths)?;
+    let problems: Vec<_> = configs.iter().flat_map(validate::model_problems).collect();
+    if problems.is_empty() { Ok(configs) } else { Err(problems) }
+}
+
+/// Runs the pipelines until all are over. The first signal stops them, the second ends the process.
+async fn run_all(
+    configs: &[PipelineConfig],
+    arguments: &Arguments,
+    bars: &MultiProgress,
+) -> Result<(), CliError> {
+    let telemetry = Arc::new(Telemetry::new());
+    let mut signals = Signals::catch();
+    let endpoints = match &arguments.metrics {
+        Some(address) => Some(Endpoints::open(address, &telemetry).await?),
+        None => None,
+    };
+    let mut supervisor = Supervisor::new(telemetry, BackOffPolicy::default());
+    let mut bar = None;
+    for config in configs {
+        let own_bar = shows_progress(configs, &arguments.logging).then(|| bars.add(progress::progress_bar()));
+        let progress = start(&mut supervisor, config.clone(), own_bar.clone());
+        bar = own_bar.map(|bar| (bar, progress));
     }
-    let progress = Arc::new(Progress::default());
-    let mut running = std::pin::pin!(pipeline::run(pipeline, Arc::clone(&progress)));
-    let (signals, signalled) = tokio::sync::mpsc::channel(2);
-    tokio::spawn(pass_on_signals(signals));
-    let signalled = tokio_stream::wrappers::ReceiverStream::new(signalled).map(|()| Wake::Signal);
-    let ticks = IntervalStream::new(tokio::time::interval(PROGRESS_EVERY)).map(|_| Wake::Tick);
-    let mut wakes = signalled.merge(ticks);
+
+    let mut outcome = Outcome::of(configs, arguments.json);
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    let limit = Duration::from_secs(arguments.shutdown_timeout_secs);
+    let mut deadline = None;
     loop {
         tokio::select! {
-            result = &mut running => return result,
-            Some(wake) = wakes.next() => match wake {
-                Wake::Tick => {
-                    if let Some(bar) = bar {
-                        bar.set_position(progress.samples.load(Ordering::Relaxed));
-                        let bytes = progress.packet_bytes.load(Ordering::Relaxed);
-                        bar.set_message(format!("{} out", indicatif::HumanBytes(bytes)));
+            ended = supervisor.next_ended() => match ended {
+                Some(ended) => {
+                    if let Some((bar, _)) = &bar {
+                        bar.finish_and_clear();
                     }
+                    outcome.take(ended);
                 }
-                Wake::Signal if progress.stop.swap(true, Ordering::Relaxed) => {
+                None => break,
+            },
+            () = signals.next() => {
+                if deadline.is_some() {
                     std::process::exit(i32::from(exit::INTERRUPTED));
                 }
-                Wake::Signal => tracing::info!("stopping: what was read still leaves; a second signal quits at once"),
-            },
+                tracing::info!("stopping: what was read still leaves; a second signal quits at once");
+                supervisor.stop();
+                deadline = Some(tokio::time::Instant::now() + limit);
+            }
+            () = reached(deadline) => {
+                let unfinished = supervisor.unfinished().join(", ");
+                let seconds = limit.as_secs();
+                return Err(CliError::new(
+                    exit::UNFINISHED,
+                    format_args!("not finished within {seconds} s of the signal: {unfinished}"),
+                ));
+            }
+            _ = ticks.tick(), if bar.is_some() => {
+                if let Some((bar, progress)) = &bar {
+                    progress::draw(bar, progress);
+                }
+            }
         }
     }
+    if let Some(endpoints) = endpoints {
+        endpoints.close().await;
+    }
+    outcome.end()
 }
 
-/// Sends one message for each SIGINT or SIGTERM.
-async fn pass_on_signals(signals: tokio::sync::mpsc::Sender<()>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::warn!("signals cannot be caught: SIGINT and SIGTERM end the run at once");
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if signals.send(()).await.is_err() {
-            return;
-        }
+async fn reached(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
-fn progress_bar(total_samples: Option<u64>) -> ProgressBar {
-    let (bar, template) = match total_samples {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{wide_bar} {percent}% {human_pos} samples, {per_sec}, {msg}, {eta} left",
-        ),
-        None => (ProgressBar::no_length(), "{spinner} {human_pos} samples, {per_sec}, {msg}"),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+fn start(supervisor: &mut Supervisor, config: PipelineConfig, bar: Option<ProgressBar>) -> Arc<Progress> {
+    let restart = if is_finite(&config) { Restart::Never } else { Restart::Always };
+    let config = Arc::new(config);
+    let name = config.name.clone();
+    supervisor.start(&name, restart, move |attempt| attempt_run(Arc::clone(&config), attempt, bar.clone()))
+}
+
+async fn attempt_run(
+    config: Arc<PipelineConfig>,
+    attempt: Attempt,
+    bar: Option<ProgressBar>,
+) -> Result<Summary, PipelineError> {
+    let pipeline = tokio::task::block_in_place(|| Pipeline::build(&config))?;
+    if let (Some(bar), Some(total_samples)) = (bar, pipeline.total_samples()) {
+        progress::expect(&bar, total_samples);
+    }
+    attempt.running();
+    Ok(pipeline::run(pipeline, attempt.progress).await?)
+}
+
+/// Progress is that of one pipeline with an end to come to.
+fn shows_progress(configs: &[PipelineConfig], logging: &LoggingArguments) -> bool {
+    logging.shows_progress() && matches!(configs, [config] if is_finite(config))
+}
+
+fn is_finite(config: &PipelineConfig) -> bool {
+    match config.source {
+        SourceConfig::File(_) => true,
     }
 }
 
-/// Prints the summary; on standard error where standard output carries packets.
-fn report(summary: &Summary, json: bool, config: &PipelineConfig) -> Result<(), CliError> {
-    if json {
-        let line = serde_json::to_string(summary).map_err(|error| CliError::new(exit::INTERNAL, error))?;
-        super::print(&(line + "\n"))?;
-    } else if config.sinks.iter().any(|sink| matches!(sink, SinkConfig::Stdout(_))) {
-        let _ = std::io::stderr().write_all(summary.table().as_bytes());
-    } else {
-        super::print(&summary.table())?;
+/// The HTTP endpoints while they are served.
+struct Endpoints {
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Endpoints {
+    async fn open(address: &str, telemetry: &Arc<Telemetry>) -> Result<Self, CliError> {
+        let server = HttpServer::bind(address, Arc::clone(telemetry))
+            .await
+            .map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
+        tracing::info!(address = %server.address(), "serving /metrics, /health/live and /health/ready");
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
+        Ok(Self { stop, serving })
     }
-    let fails = config
-        .sinks
-        .iter()
-        .any(|sink| matches!(sink, SinkConfig::Mirror(mirror) if mirror.on_violation == OnViolation::Fail));
-    match (summary.violations, summary.max_prd_percent) {
-        (Some(violations @ 1..), Some(limit)) if fails => Err(CliError::new(
-            exit::CHECK_FAILED,
-            format_args!("{violations} frames have a PRD above {limit} %, the mirror's max_prd_percent"),
-        )),
-        _ => Ok(()),
-    }
-}
 
-fn build_error(error: &BuildError) -> CliError {
-    let code = match error {
-        BuildError::Config(error) => return CliError::problems(error),
-        BuildError::Model(_) | BuildError::Window(_) | BuildError::Codec { .. } => exit::CONFIG,
-        BuildError::Source(error) => source_code(error),
-        BuildError::Sink(error) => sink_code(error),
-    };
-    CliError::new(code, error)
-}
-
-fn run_error(error: &RunError) -> CliError {
-    let code = match error {
-        RunError::Source(error) => source_code(error),
-        RunError::Encode(pipeline::EncodeError::Window(_)) => exit::CONFIG,
-        RunError::Encode(_) | RunError::Broken(_) => exit::INTERNAL,
-        RunError::Sink(error) => sink_code(error),
-    };
-    CliError::new(code, error)
-}
-
-/// The exit code of a source's error.
-pub(super) fn source_code(error: &SourceError) -> u8 {
-    match error {
-        SourceError::Io { .. } => exit::NO_INPUT,
-        SourceError::Format { .. } => exit::DATA,
-    }
-}
-
-fn sink_code(error: &SinkError) -> u8 {
-    match error {
-        SinkError::Create { .. } => exit::CANNOT_CREATE,
-        SinkError::Write { .. } | SinkError::Packets { .. } => exit::IO,
-        SinkError::ReadBack { .. }
-        | SinkError::Decode { .. }
-        | SinkError::Length { .. }
-        | SinkError::UnknownStream(_) => exit::INTERNAL,
+    async fn close(self) {
+        drop(self.stop);
+        // A server that broke off has nothing more to answer.
+        let _ = self.serving.await;
     }
 }

@@ -68,12 +68,17 @@ fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     if let Err(reason) = readable_file(&source.path) {
         problems.push(config.problem("source.path", reason));
     }
-    match load_model(config) {
-        Ok(_) => {}
-        Err(BuildError::Config(error)) => problems.extend_from_slice(error.problems()),
-        Err(error) => problems.push(config.problem("encoder.model", error.to_string())),
-    }
+    problems.extend(model_problems(config));
     problems
+}
+
+/// Why the pipeline's model cannot be used, or not by this pipeline.
+pub(super) fn model_problems(config: &PipelineConfig) -> Vec<Problem> {
+    match load_model(config) {
+        Ok(_) => Vec::new(),
+        Err(BuildError::Config(error)) => error.problems().to_vec(),
+        Err(error) => vec![config.problem("encoder.model", error.to_string())],
+    }
 }
 
 fn readable_file(path: &Path) -> Result<(), String> {
