@@ -14,6 +14,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod fidelity;
+pub mod kafka;
 pub mod model;
 pub mod packet;
 pub mod pipeline;

@@ -76,6 +76,55 @@ impl SampleType {
         }
     }
 
+    /// Its number in every binary format.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::I16 => 0,
+            Self::I24 => 1,
+            Self::I32 => 2,
+            Self::F32 => 3,
+            Self::F64 => 4,
+        }
+    }
+
+    /// The inverse of [`SampleType::code`].
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|sample_type| sample_type.code() == code)
+    }
+
+    /// Appends `value` as this type stores it, little endian; it is one that this type holds.
+    pub fn push_le(self, value: f64, bytes: &mut Vec<u8>) {
+        match self {
+            Self::I16 => bytes.extend_from_slice(&(value as i16).to_le_bytes()),
+            Self::I24 => bytes.extend_from_slice(&(value as i32).to_le_bytes()[..3]),
+            Self::I32 => bytes.extend_from_slice(&(value as i32).to_le_bytes()),
+            Self::F32 => bytes.extend_from_slice(&(value as f32).to_le_bytes()),
+            Self::F64 => bytes.extend_from_slice(&value.to_le_bytes()),
+        }
+    }
+
+    /// Appends `values` as [`SampleType::push_le`] does.
+    pub fn extend_le(self, values: impl Iterator<Item = f64>, bytes: &mut Vec<u8>) {
+        match self {
+            Self::I16 => values.for_each(|value| bytes.extend_from_slice(&(value as i16).to_le_bytes())),
+            Self::F64 => values.for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+            _ => values.for_each(|value| self.push_le(value, bytes)),
+        }
+    }
+
+    /// The value of a sample that this type stores in `bytes`, little endian; NaN where they are not as many as
+    /// the type has.
+    pub fn of_le(self, bytes: &[u8]) -> f64 {
+        match (self, bytes) {
+            (Self::I16, &[a, b]) => f64::from(i16::from_le_bytes([a, b])),
+            (Self::I24, &[a, b, c]) => f64::from(i32::from_le_bytes([0, a, b, c]) >> 8),
+            (Self::I32, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])),
+            (Self::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (Self::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            _ => f64::NAN,
+        }
+    }
+
     /// True if `value` is finite and this type holds it exactly.
     pub fn holds(self, value: f64) -> bool {
         value.is_finite() && self.nearest(value) == value
@@ -145,25 +194,64 @@ impl ChannelInfo {
     }
 }
 
+/// What has positions of its own and gives streams: a recording, or a partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The only origin of a source that has no others.
+    Whole,
+    /// A partition of a Kafka topic.
+    Partition {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+    },
+    /// A replay of recordings, which has positions that nobody keeps.
+    Replay {
+        /// The topic that the pipeline reads otherwise, empty where it reads none.
+        topic: Arc<str>,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("source"),
+            Self::Partition { topic, partition } => write!(f, "{topic}/{partition}"),
+            Self::Replay { .. } => f.write_str("replay"),
+        }
+    }
+}
+
+/// Number of an origin in the order in which its source opened it; never used again.
+pub type OriginIndex = usize;
+
 /// Where in the source a chunk stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// A byte offset in a file.
     Byte(u64),
+    /// The offset of a message in its partition.
+    Offset(i64),
     /// A source that cannot be replayed.
     None,
 }
 
-/// Index of a stream in the order in which its source announced it.
+/// Index of a stream in the order in which it was announced; a source counts the streams of each origin apart.
 pub type StreamIndex = usize;
 
 /// A run of samples of one stream as a source read it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
+    /// The origin of the stream.
+    pub origin: OriginIndex,
     /// The stream.
     pub stream: StreamIndex,
-    /// Where the source stands once this chunk has been read.
+    /// Where it stood: the byte behind it in a file, the offset of its message in a partition.
     pub position: Position,
+    /// When its last sample came into being for the pipeline, in nanoseconds since the Unix epoch: the time that
+    /// latency is counted from. None where the source is no live one.
+    pub arrival_ns: Option<i64>,
     /// Time of the first sample in nanoseconds since the Unix epoch, where the source knows it.
     pub time_ns: Option<i64>,
     /// True where the source knows that samples are missing right before this chunk.
@@ -185,6 +273,39 @@ pub struct DeadLetter {
     pub reason: String,
     /// Samples that are lost with it, where that is known.
     pub samples: u64,
+    /// The message as it was, where it can be kept.
+    pub message: Option<Arc<Message>>,
+}
+
+/// A message of a topic as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// How far a pipeline has come, once everything before it has left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Each origin that has moved since the checkpoint before.
+    pub origins: Vec<OriginCheckpoint>,
+    /// Origins that are given up after it.
+    pub closed: Vec<Origin>,
+}
+
+/// How far an origin has been read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OriginCheckpoint {
+    /// The origin.
+    pub origin: Origin,
+    /// The next position to be read.
+    pub next: i64,
+    /// What has to come back with that position.
+    pub note: Option<String>,
+    /// The open frame of each stream that has moved: bytes for [`Framer::restore`](crate::window::Framer::restore).
+    pub windows: Vec<(StreamKey, Vec<u8>)>,
 }
 
 /// A stage of the pipeline.
@@ -224,6 +345,8 @@ pub struct Frame {
     pub valid: u32,
     /// True if samples are missing between the frame before and this one.
     pub after_gap: bool,
+    /// [`Chunk::arrival_ns`] of the chunk that completed it.
+    pub arrival_ns: Option<i64>,
     /// `frame_size * channels` samples, channels interleaved.
     pub samples: Vec<f64>,
 }

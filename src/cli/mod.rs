@@ -4,6 +4,7 @@ mod decode;
 mod eval;
 mod inspect;
 mod model;
+mod replay;
 mod run;
 #[cfg(feature = "train")]
 mod train;
@@ -28,6 +29,9 @@ struct Arguments {
 enum Verb {
     /// Run pipelines.
     Run(run::Arguments),
+    /// Play recordings through a pipeline as if they were live, and measure it.
+    #[command(long_about = replay::ABOUT)]
+    Replay(replay::Arguments),
     /// Check a pipeline file without running it.
     Validate(validate::Arguments),
     /// Turn packets back into samples.
@@ -100,6 +104,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match arguments.verb {
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Replay(arguments) => replay::run(arguments),
         Verb::Validate(arguments) => validate::run(arguments),
         Verb::Decode(arguments) => decode::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),

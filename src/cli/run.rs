@@ -14,12 +14,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::Level;
 
-pub(super) use outcome::source_code;
+pub(super) use outcome::{check_mirror, pipeline_error, source_code};
+pub(super) use signals::Signals;
 
 use self::outcome::Outcome;
-use self::signals::Signals;
 use super::{CliError, exit, validate};
 use crate::config::{PipelineConfig, Problem, SourceConfig};
+use crate::kafka;
 use crate::pipeline::{
     self, Attempt, BackOffPolicy, Pipeline, PipelineError, Progress, Restart, Summary, Supervisor,
 };
@@ -116,7 +117,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
 /// Every pipeline, each checked against its model.
 fn load(paths: &[PathBuf]) -> Result<Vec<PipelineConfig>, Vec<Problem>> {
     let configs = PipelineConfig::load_all(paths)?;
-    let problems: Vec<_> = configs.iter().flat_map(validate::model_problems).collect();
+    let problems: Vec<_> = configs
+        .iter()
+        .flat_map(|config| [kafka::check::problems(config), validate::model_problems(config)].concat())
+        .collect();
     if problems.is_empty() { Ok(configs) } else { Err(problems) }
 }
 
@@ -203,7 +207,7 @@ async fn attempt_run(
     attempt: Attempt,
     bar: Option<ProgressBar>,
 ) -> Result<Summary, PipelineError> {
-    let pipeline = tokio::task::block_in_place(|| Pipeline::build(&config))?;
+    let pipeline = tokio::task::block_in_place(|| Pipeline::build(&config, Arc::clone(&attempt.telemetry)))?;
     if let (Some(bar), Some(total_samples)) = (bar, pipeline.total_samples()) {
         progress::expect(&bar, total_samples);
     }
@@ -219,6 +223,7 @@ fn shows_progress(configs: &[PipelineConfig], logging: &LoggingArguments) -> boo
 fn is_finite(config: &PipelineConfig) -> bool {
     match config.source {
         SourceConfig::File(_) => true,
+        SourceConfig::Kafka(_) => false,
     }
 }
 

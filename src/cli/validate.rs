@@ -2,10 +2,15 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{CliError, exit, print};
-use crate::config::{PipelineConfig, Problem, SourceConfig};
+use crate::config::{PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
+use crate::kafka;
 use crate::pipeline::{BuildError, load_model};
+
+/// How long brokers have to answer.
+const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `rivulet validate`.
 #[derive(Debug, clap::Args)]
@@ -54,26 +59,87 @@ fn as_json(checked: &[(&PathBuf, Vec<Problem>)]) -> Result<String, CliError> {
 }
 
 fn problems(file: &Path, environment: bool) -> Vec<Problem> {
-    match PipelineConfig::load(file) {
-        Err(error) => error.problems().to_vec(),
-        Ok(config) if environment => missing_inputs(&config),
-        Ok(_) => Vec::new(),
+    let config = match PipelineConfig::load(file) {
+        Ok(config) => config,
+        Err(error) => return error.problems().to_vec(),
+    };
+    let mut problems = kafka::check::problems(&config);
+    if environment {
+        problems.extend(missing_inputs(&config));
+        // Without options that librdkafka takes there is nothing to ask the brokers with.
+        if problems.iter().all(|problem| !is_about_a_client(problem)) {
+            problems.extend(kafka::probe::problems(&config, BROKER_PATIENCE));
+        }
     }
+    problems
+}
+
+fn is_about_a_client(problem: &Problem) -> bool {
+    let parts = [".client_options", ".tls", ".sasl"];
+    problem.key.as_deref().is_some_and(|key| parts.iter().any(|part| key.contains(part)))
 }
 
 /// What the pipeline reads and is not there, is damaged, or does not fit.
 fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let SourceConfig::File(source) = &config.source;
-    if let Err(reason) = readable_file(&source.path) {
+    if let SourceConfig::File(source) = &config.source
+        && let Err(reason) = readable_file(&source.path)
+    {
         problems.push(config.problem("source.path", reason));
     }
+    if let SourceConfig::Kafka(source) = &config.source
+        && let SourceDecoding::Packets(packets) = &source.decoding
+        // With a topic of models directories need not be there.
+        && packets.model_topic.is_none()
+    {
+        for (i, path) in packets.models.iter().enumerate().filter(|(_, path)| !path.is_dir()) {
+            let message = format!("{} is no directory", path.display());
+            problems.push(config.problem(&format!("source.decoding.models[{i}]"), message));
+        }
+    }
+    problems.extend(missing_certificates(config));
     problems.extend(model_problems(config));
+    problems
+}
+
+/// OpenSSL does not say which file it is that it cannot read.
+fn missing_certificates(config: &PipelineConfig) -> Vec<Problem> {
+    let mut clients = Vec::new();
+    if let SourceConfig::Kafka(source) = &config.source {
+        clients.push(("source".to_owned(), &source.client));
+    }
+    for (i, sink) in config.sinks.iter().enumerate() {
+        if let SinkConfig::Kafka(sink) = sink {
+            clients.push((format!("sinks[{i}]"), &sink.client));
+        }
+    }
+    let mut problems = Vec::new();
+    for (place, client) in clients {
+        let Some(tls) = &client.tls else { continue };
+        let identity = tls.identity.as_ref();
+        // Authorities may be a directory of certificates.
+        if let Some(path) = &tls.ca_file
+            && let Err(error) = std::fs::metadata(path)
+        {
+            let reason = format!("{}: {error}", path.display());
+            problems.push(config.problem(&format!("{place}.tls.ca_file"), reason));
+        }
+        let files =
+            identity.map(|identity| [("cert_file", &identity.cert_file), ("key_file", &identity.key_file)]);
+        for (key, path) in files.into_iter().flatten() {
+            if let Err(reason) = readable_file(path) {
+                problems.push(config.problem(&format!("{place}.tls.{key}"), reason));
+            }
+        }
+    }
     problems
 }
 
 /// Why the pipeline's model cannot be used, or not by this pipeline.
 pub(super) fn model_problems(config: &PipelineConfig) -> Vec<Problem> {
+    if config.encoder.is_none() {
+        return Vec::new();
+    }
     match load_model(config) {
         Ok(_) => Vec::new(),
         Err(BuildError::Config(error)) => error.problems().to_vec(),
@@ -138,6 +204,38 @@ mod tests {
         let found = problems(&file, true);
         assert_eq!(found[0].key.as_deref(), Some("encoder.model"));
         assert!(found[0].message.contains("decoder.onnx"), "{}", found[0]);
+    }
+
+    #[test]
+    fn client_options_are_checked_without_the_brokers() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("k.toml");
+        let text = "name = 'k'\ndelivery.guarantee = 'exactly_once'\n[source]\ntype = 'kafka'\nbrokers = 'localhost:1'\n\
+                    topics = ['t']\ngroup_id = 'g'\n\
+                    decoding = { codec = 'packets', models = ['/no/such/models'] }\n\
+                    client_options.fetch.min.byte = 1\n\
+                    [[sinks]]\ntype = 'kafka'\nbrokers = 'localhost:1'\ntopic = 'u'\nencoding = 'raw'\n";
+        std::fs::write(&file, text).unwrap();
+        let found = problems(&file, false);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].message.contains("fetch.min.byte"), "{found:?}");
+        let found = problems(&file, true);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[1].key.as_deref(), Some("source.decoding.models[0]"));
+    }
+
+    #[test]
+    fn certificates_that_are_not_there_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("k.toml");
+        let text = "name = 'k'\n[source]\ntype = 'kafka'\nbrokers = 'localhost:1'\ntopics = ['t']\ngroup_id = 'g'\n\
+                    decoding = { codec = 'packets', models = ['models'] }\n[source.tls]\nca_file = '/no/ca.pem'\n\
+                    cert_file = '/no/c.pem'\nkey_file = '/no/k.pem'\n\
+                    [[sinks]]\ntype = 'kafka'\nbrokers = 'localhost:1'\ntopic = 'u'\nencoding = 'raw'\n";
+        std::fs::write(&file, text).unwrap();
+        let found = problems(&file, true);
+        let keys: Vec<_> = found.iter().filter_map(|problem| problem.key.as_deref()).collect();
+        assert_eq!(keys, ["source.tls.ca_file", "source.tls.cert_file", "source.tls.key_file"], "{found:?}");
     }
 
     #[test]

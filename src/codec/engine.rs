@@ -191,13 +191,13 @@ impl Engine {
         Self::load(model.encoder_onnx(), frame, latent)
     }
 
-    /// The decoder of a model: latents to frames `[frame_size, out_ch]`.
+    /// The decoder of a model, from its ONNX file: latents to frames `[frame_size, out_ch]`.
     ///
     /// # Errors
     /// As [`Engine::load`].
-    pub fn decoder(model: &ModelDirectory) -> Result<Self, EngineError> {
-        let (frame, latent) = shapes(model.architecture(), model.architecture().out_ch);
-        Self::load(model.decoder_onnx(), latent, frame)
+    pub fn decoder(architecture: &Architecture, onnx: &[u8]) -> Result<Self, EngineError> {
+        let (frame, latent) = shapes(architecture, architecture.out_ch);
+        Self::load(onnx, latent, frame)
     }
 
     /// Appends the network's output for each of `frames` to `out`, in order.

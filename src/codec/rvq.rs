@@ -7,7 +7,9 @@ use std::thread;
 use super::engine::Engine;
 use super::normalise::{normalise, restore, side};
 use super::{CodecError, Decoder, Encoder, FrameRun};
-use crate::model::{Architecture, ModelDirectory, ModelId, Normalisation, ResidualVectorQuantizer};
+use crate::model::{
+    Architecture, DecoderModel, ModelDirectory, ModelId, Normalisation, ResidualVectorQuantizer,
+};
 use crate::packet::{ChannelSide, Header, Layer, LayerId, Packet, pack_codes, unpack_codes};
 
 /// Encodes frames with an RVQ model.
@@ -189,13 +191,28 @@ impl RvqDecoder {
     /// # Errors
     /// The model's `decoder.onnx` cannot be run or does not fit its architecture.
     pub fn new(model: &ModelDirectory) -> Result<Self, CodecError> {
-        let architecture = model.architecture().clone();
-        let engine = Engine::decoder(model)?;
+        Self::build(model.id(), model.architecture(), model.quantizer(), model.decoder_onnx())
+    }
+
+    /// As [`RvqDecoder::new`], from the part of a model that decodes.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of_part(model: &DecoderModel) -> Result<Self, CodecError> {
+        Self::build(model.id(), model.architecture(), model.quantizer(), model.decoder_onnx())
+    }
+
+    fn build(
+        model: ModelId,
+        architecture: &Architecture,
+        quantizer: &ResidualVectorQuantizer,
+        decoder_onnx: &[u8],
+    ) -> Result<Self, CodecError> {
         Ok(Self {
-            model: model.id(),
-            quantizer: model.quantizer().clone(),
-            architecture,
-            engine,
+            model,
+            engine: Engine::decoder(architecture, decoder_onnx)?,
+            architecture: architecture.clone(),
+            quantizer: quantizer.clone(),
             latents: Vec::new(),
             normalised: Vec::new(),
         })

@@ -55,7 +55,7 @@ pub fn verify(model: &ModelDirectory, vectors: &GoldenVectors) -> Result<Verific
     let in_encoder = |error| VerifyError::Engine { network: "encoder", error };
     let in_decoder = |error| VerifyError::Engine { network: "decoder", error };
     let mut encoder = Engine::encoder(model).map_err(in_encoder)?;
-    let mut decoder = Engine::decoder(model).map_err(in_decoder)?;
+    let mut decoder = Engine::decoder(model.architecture(), model.decoder_onnx()).map_err(in_decoder)?;
     let mut latent = Vec::new();
     encoder.run(vectors.input(), &mut latent).map_err(in_encoder)?;
     let mut codes = Vec::new();

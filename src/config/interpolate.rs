@@ -46,7 +46,7 @@ fn look_up(body: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<S
     };
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
-        return Err(format!("{name:?} is not the name of a variable; write $$ for a dollar sign"));
+        return Err("what '${' begins is not the name of a variable; write $$ for a dollar sign".to_owned());
     }
     let value = environment(name);
     let value = match fallback {
@@ -60,7 +60,7 @@ fn look_up(body: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<S
             } else if let Some(message) = fallback.strip_prefix('?') {
                 given.ok_or_else(|| format!("the environment variable {name} is not set: {message}"))?
             } else {
-                return Err(format!("after '{name}:' comes '-default' or '?message', not {fallback:?}"));
+                return Err(format!("after '{name}:' comes '-default' or '?message'"));
             }
         }
     };

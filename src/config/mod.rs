@@ -10,13 +10,15 @@
 //! model (does `frame_size` fit?) is for whoever loads the model, who reports it in the same form with
 //! [`PipelineConfig::problem`]. Every key is described in `docs/configuration.md`.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "no source that reads messages is declared yet"))]
 mod decoding;
+mod delivery;
 mod encoder;
 mod interpolate;
+mod kafka;
 mod places;
 mod problem;
 mod rules;
+mod secret;
 mod section;
 mod set;
 mod sink;
@@ -30,8 +32,16 @@ use std::path::Path;
 
 use config::{FileFormat, Source};
 
+pub use crate::source::decoding::DecodingOptions;
+pub use delivery::{DeliveryConfig, Guarantee, StateStore};
 pub use encoder::{EncoderConfig, RvqEncoderConfig};
+pub use kafka::{
+    AssignmentStrategy, AutoOffsetReset, Compression, CreateTopicConfig, InvalidTopicName, KafkaClientConfig,
+    KafkaEncoding, KafkaSinkConfig, KafkaSourceConfig, PacketsDecoding, SaslConfig, SaslMechanism,
+    SourceDecoding, TlsConfig, TlsIdentity, TopicTemplate, check_topic_name, is_topic_pattern,
+};
 pub use problem::{ConfigError, Problem};
+pub use secret::Secret;
 pub use section::Positive;
 pub use sink::{
     DeadLetterConfig, FileSinkConfig, MirrorSinkConfig, OnViolation, SinkConfig, StdoutFormat,
@@ -40,6 +50,7 @@ pub use sink::{
 pub use source::{FileSourceConfig, SourceConfig};
 pub use window::WindowConfig;
 
+pub(crate) use kafka::{DEFAULT_SESSION_TIMEOUT_MS, is_consumer_only, is_producer_only};
 use places::Places;
 use section::{Refused, Report, Section};
 
@@ -47,7 +58,7 @@ use section::{Refused, Report, Section};
 const MAX_FILE_BYTES: u64 = 1 << 16;
 
 /// The keys of the file's top level.
-const TOP_LEVEL_KEYS: &[&str] = &["name", "source", "window", "encoder", "sinks", "dead_letters"];
+const TOP_LEVEL_KEYS: &[&str] = &["name", "source", "window", "encoder", "delivery", "sinks", "dead_letters"];
 
 /// One pipeline, as its file declares it.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +69,10 @@ pub struct PipelineConfig {
     pub source: SourceConfig,
     /// How streams are cut into frames.
     pub window: WindowConfig,
-    /// How frames become packets.
-    pub encoder: EncoderConfig,
+    /// How frames become packets; none where the source holds packets, which become samples again.
+    pub encoder: Option<EncoderConfig>,
+    /// What is promised of every frame.
+    pub delivery: DeliveryConfig,
     /// Where packets go, in the file's order; at least one.
     pub sinks: Vec<SinkConfig>,
     /// Where inputs that cannot be used are kept; without it they are counted and logged only.
@@ -107,8 +120,10 @@ impl PipelineConfig {
         let declared = read_pipeline(table, &report);
         let problems = report.into_problems();
         match declared {
-            Ok(Declared { name, source, window, encoder, sinks, dead_letters }) if problems.is_empty() => {
-                Ok(Self { name, source, window, encoder, sinks, dead_letters, places })
+            Ok(Declared { name, source, window, encoder, delivery, sinks, dead_letters })
+                if problems.is_empty() =>
+            {
+                Ok(Self { name, source, window, encoder, delivery, sinks, dead_letters, places })
             }
             _ => Err(ConfigError::from(problems)),
         }
@@ -126,7 +141,8 @@ struct Declared {
     name: String,
     source: SourceConfig,
     window: WindowConfig,
-    encoder: EncoderConfig,
+    encoder: Option<EncoderConfig>,
+    delivery: DeliveryConfig,
     sinks: Vec<SinkConfig>,
     dead_letters: Option<DeadLetterConfig>,
 }
@@ -136,32 +152,56 @@ fn read_pipeline(table: value::Table, report: &Report<'_>) -> Result<Declared, R
     let name = root.text("name");
     let name = root.required("name", name).and_then(|name| checked_name(name, report));
     let source = root.value("source");
+    let holds_packets = kafka::holds_packets(source.as_ref().ok().and_then(Option::as_ref));
     let source = root.required("source", source).and_then(|value| source::read(value, report));
     let window = window::read(root.value("window").unwrap_or_default(), report);
-    let encoder = root.value("encoder");
-    let encoder = root.required("encoder", encoder).and_then(|value| encoder::read(value, report));
+    let encoder = read_encoder(&mut root, holds_packets, report);
+    let delivery = root.value("delivery").unwrap_or_default();
+    let delivery_keys = value::keys_of(delivery.as_ref());
+    let delivery = delivery::read(delivery, name.as_deref().ok(), report);
     let sinks = root.value("sinks");
     let sinks = root.required("sinks", sinks).and_then(|value| sink::read_all(value, report));
     let dead_letters = sink::read_dead_letters(root.value("dead_letters").unwrap_or_default(), report);
-    let written = sinks.as_deref().unwrap_or_default();
-    rules::check(source.as_ref().ok(), written, dead_letters.as_ref().ok().and_then(Option::as_ref), report);
+    let sections = rules::Sections {
+        source: source.as_ref().ok(),
+        window: window.as_ref().ok(),
+        delivery: delivery.as_ref().ok(),
+        delivery_keys: &delivery_keys,
+        sinks: sinks.as_deref().unwrap_or_default(),
+        dead_letters: dead_letters.as_ref().ok().and_then(Option::as_ref),
+    };
+    rules::check(&sections, report);
     let declared = Declared {
         name: name?,
         source: source?,
         window: window?,
         encoder: encoder?,
+        delivery: delivery?,
         sinks: sinks?.into_iter().collect::<Result<_, _>>()?,
         dead_letters: dead_letters?,
     };
     Ok(declared)
 }
 
-fn checked_name(name: String, report: &Report<'_>) -> Result<String, Refused> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if (1..=64).contains(&name.len()) && name.chars().all(allowed) {
-        return Ok(name);
+fn read_encoder(
+    root: &mut Section<'_>,
+    holds_packets: bool,
+    report: &Report<'_>,
+) -> Result<Option<EncoderConfig>, Refused> {
+    let encoder = root.value("encoder");
+    match (holds_packets, &encoder) {
+        (true, Ok(Some(_))) => {
+            Err(root.refuse("encoder", "the source holds packets, which are decoded: leave it out"))
+        }
+        (true, _) => Ok(None),
+        (false, _) => {
+            root.required("encoder", encoder).and_then(|value| encoder::read(value, report)).map(Some)
+        }
     }
-    Err(report.refuse("name", "a name is 1 to 64 letters, digits, '-', '_' or '.' (ASCII)"))
+}
+
+fn checked_name(name: String, report: &Report<'_>) -> Result<String, Refused> {
+    if section::is_label(&name) { Ok(name) } else { Err(report.refuse("name", section::NOT_A_LABEL)) }
 }
 
 #[cfg(test)]

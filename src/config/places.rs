@@ -5,6 +5,7 @@
 //! not fit 64 bits).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -88,6 +89,11 @@ impl Places {
         starts: &[usize],
         refused: &mut Vec<(String, String)>,
     ) {
+        // A password without its quotes is in no message.
+        let shown = |kind: &str, value: &dyn fmt::Display| match path.contains("password") {
+            true => "what stands here".to_owned(),
+            false => format!("{kind}{value}"),
+        };
         match value.get_ref() {
             DeValue::Table(table) => self.walk_table(path, table, starts, refused),
             DeValue::Array(array) => {
@@ -99,15 +105,19 @@ impl Places {
             }
             DeValue::Integer(number) => {
                 if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
-                    refused.push((path.to_owned(), format!("the number {number} does not fit 64 bits")));
+                    refused.push((
+                        path.to_owned(),
+                        format!("{} does not fit 64 bits", shown("the number ", number)),
+                    ));
                 }
             }
             DeValue::Float(number) => {
                 if !number.as_str().parse::<f64>().is_ok_and(f64::is_finite) {
-                    refused.push((path.to_owned(), format!("{number} is not a finite number")));
+                    refused.push((path.to_owned(), format!("{} is not a finite number", shown("", number))));
                 }
             }
             DeValue::Datetime(date) => {
+                let date = shown("", date);
                 refused
                     .push((path.to_owned(), format!("no key takes a date; put {date} in quotes for a text")));
             }

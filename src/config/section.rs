@@ -1,6 +1,7 @@
 //! Reading the typed values of one table, keeping count of every problem.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use super::interpolate::Expanded;
 use super::places::{Places, join};
 use super::problem::Problem;
+use super::secret::Secret;
 use super::value::{Table, Value, describe_text};
 
 /// A finite number above zero.
@@ -24,6 +26,15 @@ impl Positive {
     pub fn get(self) -> f64 {
         self.0
     }
+}
+
+/// What [`is_label`] asks for.
+pub(super) const NOT_A_LABEL: &str = "a name is 1 to 64 letters, digits, '-', '_' or '.' (ASCII)";
+
+/// True for a text that may be part of the names of topics, groups and files.
+pub(super) fn is_label(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=64).contains(&text.len()) && text.chars().all(allowed)
 }
 
 /// A value that cannot be used; the report already has the reason.
@@ -100,6 +111,11 @@ impl<'a> Section<'a> {
         self.report.refuse(&format!("{}[{item}]", self.key(key)), message)
     }
 
+    /// Where problems go.
+    pub(super) fn report(&self) -> &'a Report<'a> {
+        self.report
+    }
+
     /// What was read of a key that has to be there.
     pub(super) fn required<T>(&self, key: &str, read: Result<Option<T>, Refused>) -> Result<T, Refused> {
         read?.ok_or_else(|| self.refuse(key, "missing"))
@@ -119,6 +135,84 @@ impl<'a> Section<'a> {
             Value::Text(Expanded { text, .. }) => Some(text.clone()),
             _ => None,
         })
+    }
+
+    /// A text with something in it and without control characters.
+    pub(super) fn word(&mut self, key: &str) -> Result<Option<String>, Refused> {
+        self.convert(key, "a text that is not empty", |value| match value {
+            Value::Text(Expanded { text, .. }) if !text.is_empty() && !text.contains(char::is_control) => {
+                Some(text.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// A text that may be part of a name in Kafka.
+    pub(super) fn label(&mut self, key: &str) -> Result<Option<String>, Refused> {
+        match self.text(key)? {
+            Some(text) if !is_label(&text) => Err(self.refuse(key, NOT_A_LABEL)),
+            text => Ok(text),
+        }
+    }
+
+    /// A text that no message shows.
+    pub(super) fn secret(&mut self, key: &str) -> Result<Option<Secret>, Refused> {
+        match self.value(key)? {
+            None => Ok(None),
+            Some(Value::Text(Expanded { text, .. })) if !text.is_empty() && !text.contains('\0') => {
+                Ok(Some(Secret::new(text)))
+            }
+            Some(_) => Err(self.refuse(key, "expected a text that is not empty")),
+        }
+    }
+
+    /// An array of texts that are not empty.
+    pub(super) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Refused> {
+        self.items(key, "an array of texts", text_of_item)
+    }
+
+    /// An array whose items `convert` reads, or says what is wrong with them.
+    pub(super) fn items<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        convert: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, Refused> {
+        let items = match self.value(key)? {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                return Err(self.refuse(key, format!("expected {expected}, found {}", other.describe())));
+            }
+        };
+        let items = items.iter().enumerate().map(|(i, item)| match item {
+            Value::Refused => Err(Refused),
+            item => convert(item).map_err(|message| self.refuse_item(key, i, message)),
+        });
+        // Every item is read before the first problem ends it.
+        items.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A table within the section, which may have `keys`.
+    pub(super) fn table(&mut self, key: &str, keys: &[&'static str]) -> Result<Option<Section<'a>>, Refused> {
+        let Some(value) = self.value(key)? else { return Ok(None) };
+        Section::open(&self.key(key), value, keys, self.report).map(Some)
+    }
+
+    /// A table of any keys, whose values are texts.
+    pub(super) fn table_of_texts(&mut self, key: &str) -> Result<Option<BTreeMap<String, String>>, Refused> {
+        let Some(value) = self.value(key)? else { return Ok(None) };
+        let path = self.key(key);
+        let entries = table(&path, value, self.report)?.into_iter().map(|(name, value)| match value {
+            Value::Text(Expanded { text, .. }) if !text.contains('\0') => Ok((name, text)),
+            Value::Refused => Err(Refused),
+            other => {
+                let message = format!("expected a text, found {}", other.describe());
+                Err(self.report.refuse(&join(&path, &name), message))
+            }
+        });
+        let entries: Vec<_> = entries.collect();
+        entries.into_iter().collect::<Result<_, _>>().map(Some)
     }
 
     /// A path that is not empty.
@@ -181,39 +275,12 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// An array of texts that are not empty.
-    pub(super) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Refused> {
-        self.items(key, "an array of texts", text_of_item)
-    }
-
     /// A text, or an array of texts that are not empty.
     pub(super) fn text_or_texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Refused> {
         match self.entries.get(key) {
             Some(Value::Text(_)) => self.text(key).map(|text| text.map(|text| vec![text])),
             _ => self.items(key, "a text or an array of texts", text_of_item),
         }
-    }
-
-    /// An array whose items `convert` reads, or says what is wrong with them.
-    pub(super) fn items<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        convert: impl Fn(&Value) -> Result<T, String>,
-    ) -> Result<Option<Vec<T>>, Refused> {
-        let items = match self.value(key)? {
-            None => return Ok(None),
-            Some(Value::Array(items)) => items,
-            Some(other) => {
-                return Err(self.refuse(key, format!("expected {expected}, found {}", other.describe())));
-            }
-        };
-        let items = items.iter().enumerate().map(|(i, item)| match item {
-            Value::Refused => Err(Refused),
-            item => convert(item).map_err(|message| self.refuse_item(key, i, message)),
-        });
-        // Every item is read before the first problem ends it.
-        items.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>().map(Some)
     }
 
     /// True or false.

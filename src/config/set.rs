@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::rules::plain;
-use super::{PipelineConfig, Problem, SinkConfig, SourceConfig};
+use super::{DeadLetterConfig, PipelineConfig, Problem, SinkConfig, SourceConfig};
 
 impl PipelineConfig {
     /// Reads every pipeline of `paths`: a file is one pipeline, a directory holds one in each of its `*.toml`
@@ -78,7 +78,7 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
         }
     }
     for config in configs {
-        let SourceConfig::File(source) = &config.source;
+        let SourceConfig::File(source) = &config.source else { continue };
         let read = Own::File(plain(&source.path));
         // A pipeline that reads what it writes itself was refused before.
         if let Some(owner) = owners.get(&read) {
@@ -94,11 +94,11 @@ fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
         match sink {
             SinkConfig::File(file) => claims.push((format!("sinks[{i}].path"), Own::File(plain(&file.path)))),
             SinkConfig::Stdout(_) => claims.push((format!("sinks[{i}].type"), Own::StandardOutput)),
-            SinkConfig::Mirror(_) => {}
+            SinkConfig::Mirror(_) | SinkConfig::Kafka(_) => {}
         }
     }
-    if let Some(letters) = &config.dead_letters {
-        claims.push(("dead_letters.path".to_owned(), Own::File(plain(&letters.path))));
+    if let Some(DeadLetterConfig::File { path }) = &config.dead_letters {
+        claims.push(("dead_letters.path".to_owned(), Own::File(plain(path))));
     }
     claims
 }

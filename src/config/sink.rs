@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::kafka::{self, KafkaSinkConfig};
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
 use super::value::Value;
 
@@ -14,6 +15,8 @@ pub enum SinkConfig {
     Mirror(MirrorSinkConfig),
     /// `stdout`: a line for each packet.
     Stdout(StdoutSinkConfig),
+    /// `kafka`: messages in a topic.
+    Kafka(Box<KafkaSinkConfig>),
 }
 
 /// Options of the `file` sink.
@@ -57,9 +60,17 @@ pub enum StdoutFormat {
 
 /// Where inputs that cannot be used are kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DeadLetterConfig {
-    /// A file of JSON lines.
-    pub path: PathBuf,
+pub enum DeadLetterConfig {
+    /// In a file of JSON lines.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// In a Kafka topic of the source's brokers.
+    Topic {
+        /// The topic.
+        topic: String,
+    },
 }
 
 pub(super) const KINDS: &[Kind<SinkConfig>] = &[
@@ -74,9 +85,14 @@ pub(super) const KINDS: &[Kind<SinkConfig>] = &[
         keys: &["type", "format"],
         read: |section| read_stdout(section).map(SinkConfig::Stdout),
     },
+    Kind {
+        name: "kafka",
+        keys: kafka::SINK_KEYS,
+        read: |section| kafka::read_sink(section).map(|sink| SinkConfig::Kafka(Box::new(sink))),
+    },
 ];
 
-pub(super) const DEAD_LETTER_KEYS: &[&str] = &["path"];
+pub(super) const DEAD_LETTER_KEYS: &[&str] = &["path", "topic"];
 
 /// The sinks one by one: what is wrong with one leaves the others to be checked against each other.
 pub(super) fn read_all(
@@ -104,7 +120,18 @@ pub(super) fn read_dead_letters(
     let Some(value) = value else { return Ok(None) };
     let mut section = Section::open("dead_letters", value, DEAD_LETTER_KEYS, report)?;
     let path = section.path("path");
-    Ok(Some(DeadLetterConfig { path: section.required("path", path)? }))
+    let topic = kafka::read_topic_name(&mut section, "topic");
+    match (path?, topic?) {
+        (Some(path), None) => Ok(Some(DeadLetterConfig::File { path })),
+        (None, Some(topic)) => Ok(Some(DeadLetterConfig::Topic { topic })),
+        (None, None) => {
+            Err(report
+                .refuse("dead_letters", "says not where: give 'path', a file, or 'topic', a Kafka topic"))
+        }
+        (Some(_), Some(_)) => {
+            Err(section.refuse("topic", "they go to one place: leave 'path' or 'topic' out"))
+        }
+    }
 }
 
 fn read_file(section: &mut Section<'_>) -> Result<FileSinkConfig, Refused> {

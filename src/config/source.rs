@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::kafka::{self, KafkaSourceConfig};
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
 use super::value::{Value, describe_text};
 use crate::signal::SampleType;
@@ -15,6 +16,8 @@ pub(super) const MAX_CHANNELS: usize = 4096;
 pub enum SourceConfig {
     /// `file`: a recording.
     File(FileSourceConfig),
+    /// `kafka`: topics.
+    Kafka(Box<KafkaSourceConfig>),
 }
 
 /// A recording on disk.
@@ -27,22 +30,29 @@ pub struct FileSourceConfig {
     pub options: FileOptions,
 }
 
-pub(super) const KINDS: &[Kind<SourceConfig>] = &[Kind {
-    name: "file",
-    keys: &[
-        "type",
-        "path",
-        "format",
-        "sample_rate_hz",
-        "channels",
-        "sample_type",
-        "endian",
-        "time_column",
-        "delimiter",
-        "header",
-    ],
-    read: |section| read_file(section).map(SourceConfig::File),
-}];
+pub(super) const KINDS: &[Kind<SourceConfig>] = &[
+    Kind {
+        name: "file",
+        keys: &[
+            "type",
+            "path",
+            "format",
+            "sample_rate_hz",
+            "channels",
+            "sample_type",
+            "endian",
+            "time_column",
+            "delimiter",
+            "header",
+        ],
+        read: |section| read_file(section).map(SourceConfig::File),
+    },
+    Kind {
+        name: "kafka",
+        keys: kafka::SOURCE_KEYS,
+        read: |section| kafka::read_source(section).map(|source| SourceConfig::Kafka(Box::new(source))),
+    },
+];
 
 pub(super) fn read(value: Value, report: &Report<'_>) -> Result<SourceConfig, Refused> {
     read_kind("source", value, KINDS, report)

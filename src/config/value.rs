@@ -38,6 +38,14 @@ impl Value {
     }
 }
 
+/// The keys of a table, none of anything else.
+pub(super) fn keys_of(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Table(table)) => table.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// A text in the words of a message, a long one by its beginning.
 pub(super) fn describe_text(text: &str) -> String {
     const SHOWN: usize = 60;

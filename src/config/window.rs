@@ -9,11 +9,12 @@ use super::value::Value;
 const MAX_FRAME_SIZE: usize = 1 << 20;
 const MAX_STREAMS: usize = 1 << 20;
 const DAY_MS: usize = 24 * 60 * 60 * 1000;
+const MONTH_SECS: usize = 31 * 24 * 60 * 60;
 
 /// Enough for any recording and a large fleet, small enough to bound memory.
 const DEFAULT_MAX_STREAMS: usize = 10_000;
 
-pub(super) const KEYS: &[&str] = &["frame_size", "max_gap_ms", "max_streams"];
+pub(super) const KEYS: &[&str] = &["frame_size", "max_gap_ms", "max_streams", "idle_timeout_secs"];
 
 /// How streams are cut into frames.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub struct WindowConfig {
     pub max_gap: Option<Duration>,
     /// Streams that may have an open frame at a time.
     pub max_streams: NonZeroUsize,
+    /// A stream without samples for this long has its open frame closed, padded; none: never.
+    pub idle_timeout: Option<Duration>,
 }
 
 pub(super) fn read(value: Option<Value>, report: &Report<'_>) -> Result<WindowConfig, Refused> {
@@ -32,9 +35,11 @@ pub(super) fn read(value: Option<Value>, report: &Report<'_>) -> Result<WindowCo
     let frame_size = section.count("frame_size", 1..=MAX_FRAME_SIZE);
     let max_gap_ms = section.count("max_gap_ms", 1..=DAY_MS);
     let max_streams = section.count_or("max_streams", 1..=MAX_STREAMS, DEFAULT_MAX_STREAMS);
+    let idle_timeout_secs = section.count("idle_timeout_secs", 1..=MONTH_SECS);
     Ok(WindowConfig {
         frame_size: frame_size?,
         max_gap: max_gap_ms?.map(|ms| Duration::from_millis(ms.get() as u64)),
         max_streams: max_streams?,
+        idle_timeout: idle_timeout_secs?.map(|secs| Duration::from_secs(secs.get() as u64)),
     })
 }

@@ -21,7 +21,7 @@ pub mod weights;
 
 pub use architecture::{Architecture, ArchitectureError, Norm, build_decoder_2d, build_encoder_2d};
 pub use autoencoder::{AutoencoderError, VQAutoencoder, WeightedNetwork, build_rvq_autoencoder};
-pub use directory::{DirectoryError, DirectoryErrorKind, ModelDirectory, ModelMetadata};
+pub use directory::{DecoderModel, DirectoryError, DirectoryErrorKind, ModelDirectory, ModelMetadata};
 pub use forward::forward;
 pub use golden::{GoldenError, GoldenVectors};
 pub use library::{LibraryError, ModelLibrary};

@@ -36,7 +36,7 @@ pub(super) fn write(out: &mut Vec<u8>, header: &Header, constants: bool) -> Resu
     put(out, PACKET_VERSION)?;
     out.extend_from_slice(&header.model.0);
     put(out, flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, bit)| all | bit))?;
-    put(out, sample_type_code(header.sample_type) | PACKED << 3)?;
+    put(out, header.sample_type.code() | PACKED << 3)?;
     put(out, header.channels)?;
     match whole_rate {
         Some(rate) => put(out, rate)?,
@@ -78,7 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Result<(Header, bool), PacketErro
             "packet: index coding {index_coding} needs a newer version; this build reads coding {PACKED} (packed)"
         )));
     }
-    let sample_type = sample_type_of(code).ok_or_else(|| {
+    let sample_type = SampleType::of_code(code).ok_or_else(|| {
         PacketError::unsupported(format!("packet: sample type {code} needs a newer version"))
     })?;
     let channels = fields.take("channels")?;
@@ -106,22 +106,6 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Result<(Header, bool), PacketErro
     };
     check(&header).map_err(PacketError::corruption)?;
     Ok((header, has(flag::CONSTANTS)))
-}
-
-/// The code of a sample type in packets and stream records.
-pub(super) fn sample_type_code(sample_type: SampleType) -> u8 {
-    match sample_type {
-        SampleType::I16 => 0,
-        SampleType::I24 => 1,
-        SampleType::I32 => 2,
-        SampleType::F32 => 3,
-        SampleType::F64 => 4,
-    }
-}
-
-/// The inverse of [`sample_type_code`].
-pub(super) fn sample_type_of(code: u8) -> Option<SampleType> {
-    SampleType::ALL.into_iter().find(|&sample_type| sample_type_code(sample_type) == code)
 }
 
 /// The rate if it is a whole number that fits.

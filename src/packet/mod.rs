@@ -4,6 +4,7 @@
 
 mod bits;
 mod codes;
+mod continuity;
 mod error;
 mod fields;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod side_code;
 mod wire;
 
 pub use codes::{pack_codes, unpack_codes};
+pub use continuity::{Continuity, Step};
 pub use error::{ErrorKind, PacketError};
 pub use side::ChannelSide;
 pub use wire::PacketParts;

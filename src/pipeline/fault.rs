@@ -1,8 +1,11 @@
 //! Whose fault an error is, and whether trying again can help.
 
 use super::build::BuildError;
+use super::decoders::DecodersError;
 use super::encode::EncodeError;
 use super::run::RunError;
+use crate::kafka::model_topic::ModelTopicError;
+use crate::kafka::topic_reader::TopicError;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 
@@ -31,6 +34,7 @@ impl Verdict {
     const USER: Self = Self { fault: Fault::User, can_retry: false };
     const INTERNAL: Self = Self { fault: Fault::Internal, can_retry: false };
     const EXTERNAL: Self = Self { fault: Fault::External, can_retry: true };
+    const REPLACED: Self = Self { fault: Fault::External, can_retry: false };
 }
 
 /// Why a pipeline ended before its time.
@@ -62,7 +66,14 @@ impl BuildError {
     /// Whose fault it is.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Config(_) | Self::Model(_) | Self::Codec { .. } | Self::Window(_) => Verdict::USER,
+            Self::Config(_)
+            | Self::Model(_)
+            | Self::Codec { .. }
+            | Self::Window(_)
+            | Self::Encode(_)
+            | Self::Instance(_)
+            | Self::NoEncoder => Verdict::USER,
+            Self::Models(error) => of_models(error),
             Self::Source(error) => of_source(error),
             Self::Sink(error) => of_sink(error),
         }
@@ -74,24 +85,44 @@ impl RunError {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Source(error) => of_source(error),
-            Self::Encode(EncodeError::Window(_)) => Verdict::USER,
-            Self::Encode(EncodeError::Codec(_) | EncodeError::Packet(_)) | Self::Broken(_) => {
-                Verdict::INTERNAL
-            }
+            Self::Encode(EncodeError::Window(_) | EncodeError::Resume { .. }) => Verdict::USER,
+            Self::Encode(EncodeError::Codec(_) | EncodeError::Packet(_) | EncodeError::UnknownOrigin(_))
+            | Self::Broken(_) => Verdict::INTERNAL,
+            Self::Decode(DecodersError::Topic(error)) => of_models(error),
+            Self::Decode(_) => Verdict::USER,
             Self::Sink(error) => of_sink(error),
+        }
+    }
+}
+
+fn of_models(error: &ModelTopicError) -> Verdict {
+    match error {
+        ModelTopicError::TooLarge { .. } | ModelTopicError::Topic(TopicError::Options(_)) => Verdict::USER,
+        ModelTopicError::Topic(_) | ModelTopicError::Refused { .. } | ModelTopicError::Unpublished { .. } => {
+            Verdict::EXTERNAL
         }
     }
 }
 
 fn of_source(error: &SourceError) -> Verdict {
     match error {
-        SourceError::Io { .. } | SourceError::Format { .. } => Verdict::USER,
+        SourceError::Io { .. } | SourceError::Format { .. } | SourceError::Refused(_) => Verdict::USER,
+        // Who was replaced does not come back by itself.
+        SourceError::Fenced(_) => Verdict::REPLACED,
+        SourceError::Unavailable(_) => Verdict::EXTERNAL,
+        SourceError::Internal(_) => Verdict::INTERNAL,
     }
 }
 
 fn of_sink(error: &SinkError) -> Verdict {
     match error {
-        SinkError::Create { .. } | SinkError::Write { .. } | SinkError::Packets { .. } => Verdict::EXTERNAL,
+        SinkError::Create { .. }
+        | SinkError::Write { .. }
+        | SinkError::Packets { .. }
+        | SinkError::Aborted(_)
+        | SinkError::Unavailable(_) => Verdict::EXTERNAL,
+        SinkError::Fenced(_) => Verdict::REPLACED,
+        SinkError::Refused(_) => Verdict::USER,
         SinkError::ReadBack { .. }
         | SinkError::Decode { .. }
         | SinkError::Length { .. }

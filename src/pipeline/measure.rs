@@ -2,8 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Instant;
 
-use super::encode::{EncodeError, EncodeStage};
+use super::encode::{EncodeError, EncodeOptions, EncodeStage, StateKept};
 use crate::codec::{CodecError, Decoder, RvqDecoder, RvqEncoder};
 use crate::fidelity::StreamFidelity;
 use crate::model::ModelDirectory;
@@ -12,7 +13,7 @@ use crate::signal::{DeadLetter, StreamInfo};
 use crate::sink::Outgoing;
 use crate::source::file::{self, FileOptions};
 use crate::source::{SourceError, SourceEvent};
-use crate::window::{Framer, FramerConfig, WindowError};
+use crate::window::FramerConfig;
 
 /// How recordings are cut and packed while they are measured.
 #[derive(Clone, Debug)]
@@ -74,10 +75,7 @@ pub enum MeasureError {
     /// It cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// It does not fit the model.
-    #[error(transparent)]
-    Window(#[from] WindowError),
-    /// Encoding failed.
+    /// It does not fit the model, or encoding failed.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The model's networks cannot be run, or decoding failed.
@@ -101,32 +99,39 @@ pub fn measure(
     options: &MeasureOptions,
 ) -> Result<Measured, MeasureError> {
     let architecture = model.architecture();
-    let framer = Framer::new(FramerConfig {
+    let framer = FramerConfig {
         frame_size: architecture.frame_size,
         channels: architecture.in_ch,
         max_gap_ns: None,
         max_streams: usize::MAX,
-    })?;
+    };
     let encoder = RvqEncoder::new(model, NonZeroUsize::MIN)?;
-    let mut stage =
-        EncodeStage::new(framer, Box::new(encoder), options.frames_per_packet, options.batch_size);
+    let encode = EncodeOptions {
+        frames_per_packet: options.frames_per_packet,
+        batch_size: options.batch_size,
+        state: StateKept::Windows,
+    };
+    let mut stage = EncodeStage::new(Box::new(encoder), framer, encode)?;
     let mut receiver = Receiver::new(RvqDecoder::new(model)?)?;
     let mut source = file::open(recording, &options.file)?;
     let mut dead_letters = Vec::new();
     let mut outgoing = Vec::new();
     loop {
         let event = source.next_event()?;
-        let end = event == SourceEvent::End;
+        let end = matches!(event, SourceEvent::End);
         match event {
-            SourceEvent::Stream(info) => {
-                for (_, info) in stage.add_stream(&info)? {
-                    receiver.add_stream(info)?;
+            SourceEvent::Stream { origin, info } => {
+                for (_, info) in stage.add_stream(origin, info)? {
+                    receiver.add_stream(StreamInfo::clone(&info))?;
                 }
             }
-            SourceEvent::Chunk(chunk) => dead_letters.extend(stage.push(&chunk, &mut outgoing)?),
-            SourceEvent::DeadLetter(letter) => dead_letters.push(letter),
-            SourceEvent::End => stage.finish(&mut outgoing)?,
+            SourceEvent::Chunk(chunk) => dead_letters.extend(stage.push(chunk, Instant::now())?),
+            SourceEvent::DeadLetter { letter, .. } => dead_letters.push(letter),
+            SourceEvent::End => stage.finish(),
+            // A recording has neither origins that come and go nor a live end.
+            _ => {}
         }
+        stage.encode(&mut outgoing)?;
         for outgoing in outgoing.drain(..) {
             receiver.take(&outgoing)?;
         }

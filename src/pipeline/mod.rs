@@ -6,18 +6,35 @@
 
 mod back_off;
 mod build;
+mod control;
+mod decode;
+mod decoders;
 mod encode;
+mod encoding;
 mod fault;
 mod measure;
+mod origin;
+mod reading;
+mod replay;
 mod run;
+mod stage;
 mod summary;
 mod supervise;
+#[cfg(test)]
+mod tests;
+mod writing;
 
 pub use back_off::{BackOff, BackOffPolicy};
 pub use build::{BuildError, Pipeline, load_model};
-pub use encode::{EncodeError, EncodeStage};
+pub use control::Progress;
+pub(crate) use decoders::Decoders;
+pub use decoders::DecodersError;
+pub use encode::{EncodeError, EncodeOptions, EncodeStage, StateKept};
 pub use fault::{Fault, PipelineError, Verdict};
 pub use measure::{Excerpt, MeasureError, MeasureOptions, Measured, MeasuredStream, measure};
-pub use run::{Progress, RunError, run};
+pub use replay::{
+    FeedError, Feeding, LatencyBound, Produced, ReplayError, ReplayOptions, ReplayReport, Via, replay,
+};
+pub use run::{RunError, run};
 pub use summary::{Summary, fidelity_rows};
 pub use supervise::{Attempt, Ended, Restart, Supervisor};

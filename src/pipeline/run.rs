@@ -2,23 +2,27 @@
 //! between them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
-
 use super::build::Pipeline;
-use super::encode::{EncodeError, EncodeStage};
+use super::control::Progress;
+use super::decoders::DecodersError;
+use super::encode::EncodeError;
+use super::encoding::{Counts, Encoding};
+use super::reading::read;
 use super::summary::Summary;
-use crate::signal::{Stage, StreamIndex, StreamInfo};
-use crate::sink::{DeadLetterSink, Outgoing, Sink, SinkError, SinkReport};
-use crate::source::{Source, SourceError, SourceEvent};
+use super::writing::{Writing, commit};
+use crate::signal::Stage;
+use crate::sink::{SinkError, SinkReport};
+use crate::source::SourceError;
 
-/// Chunks that may wait for the codec.
-const CHUNK_QUEUE: usize = 8;
+/// Batches of events that may wait for the codec.
+const BATCH_QUEUE: usize = 8;
 /// Packets that may wait for each sink.
-const PACKET_QUEUE: usize = 64;
+const PACKET_QUEUE: usize = 256;
 
 /// Why a run ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,9 @@ pub enum RunError {
     /// The codec cannot go on.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What decodes packets cannot be had.
+    #[error(transparent)]
+    Decode(#[from] DecodersError),
     /// A sink cannot go on.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -37,59 +44,58 @@ pub enum RunError {
     Broken(Stage),
 }
 
-/// How far a run is; read by whoever shows progress, written by the stages.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Samples that have left in packets.
-    pub samples: AtomicU64,
-    /// Bytes of those packets.
-    pub packet_bytes: AtomicU64,
-    /// Set to stop reading; what was read still leaves.
-    pub stop: AtomicBool,
-}
-
-enum ForSink {
-    Stream(StreamIndex, StreamInfo),
-    Packet(Outgoing),
-    /// Everything has been sent. A queue that closes without it means that the run has failed.
-    End,
-}
-
-/// What the codec thread has counted.
-#[derive(Default)]
-struct Counts {
-    streams: usize,
-    samples: u64,
-    frames: u64,
-    packets: u64,
-    bits_in: u64,
-    packet_bytes: u64,
-    dead_letters: (u64, u64),
-}
-
 /// Runs `pipeline` until its source ends or [`Progress::stop`] is set, and says what was done.
 ///
 /// # Errors
 /// The first stage that failed. The others are stopped.
 pub async fn run(pipeline: Pipeline, progress: Arc<Progress>) -> Result<Summary, RunError> {
     let started = Instant::now();
-    let Pipeline { name, source, stage, sinks, dead_letters, nominal_ratio } = pipeline;
+    let Pipeline {
+        name,
+        source,
+        committer,
+        stage,
+        pace,
+        sinks,
+        nominal_ratio,
+        telemetry,
+        abandoned,
+        instance,
+    } = pipeline;
 
-    let (chunks, for_codec) = mpsc::channel(CHUNK_QUEUE);
+    let (batches, for_codec) = sync_channel(BATCH_QUEUE);
     let reading = {
-        let progress = Arc::clone(&progress);
-        spawn("rivulet-source", move || read(source, &chunks, &progress))
+        let (progress, failed) = (Arc::clone(&progress), Arc::clone(&abandoned));
+        spawn("rivulet-source", &abandoned, move || read(source, &batches, &progress, &failed))
     };
+    let (commits, barriers) = channel();
+    let mut latency_measured = false;
     let (queues, writing): (Vec<_>, Vec<_>) = sinks
         .into_iter()
         .map(|sink| {
-            let (packets, for_sink) = mpsc::channel(PACKET_QUEUE);
-            (packets, spawn("rivulet-sink", move || write(sink, for_sink)))
+            let measures_latency = !latency_measured && sink.is_output();
+            latency_measured |= measures_latency;
+            let writing = Writing {
+                measures_latency: measures_latency && !sink.acknowledges_later(),
+                sink,
+                commits: commits.clone(),
+                progress: Arc::clone(&progress),
+                telemetry: Arc::clone(&telemetry),
+                abandoned: Arc::clone(&abandoned),
+            };
+            let (packets, for_sink) = sync_channel(PACKET_QUEUE);
+            (packets, spawn("rivulet-sink", &abandoned, move || writing.run(&for_sink)))
         })
         .unzip();
+    drop(commits);
+    let committing = {
+        let telemetry = Arc::clone(&telemetry);
+        spawn("rivulet-commit", &abandoned, move || commit(committer, &barriers, &telemetry))
+    };
     let encoding = {
-        let progress = Arc::clone(&progress);
-        spawn("rivulet-codec", move || encode(stage, for_codec, &queues, dead_letters, &progress))
+        let encoding =
+            Encoding { stage, sinks: queues, pace, progress, telemetry, abandoned: Arc::clone(&abandoned) };
+        spawn("rivulet-codec", &abandoned, move || encoding.run(&for_codec))
     };
 
     // A stage that fails closes its queues, and the others end by that. A sink's error comes first: it is the
@@ -102,24 +108,34 @@ pub async fn run(pipeline: Pipeline, progress: Arc<Progress>) -> Result<Summary,
             Err(error) => sink_error = sink_error.or(Some(error)),
         }
     }
+    let committed = committing.await.unwrap_or(Err(RunError::Broken(Stage::Sink)));
     let counts = encoding.await.unwrap_or(Err(RunError::Broken(Stage::Encode)));
     let ended = reading.await.unwrap_or(Err(RunError::Broken(Stage::Source)));
+    drop(instance);
     if let Some(error) = sink_error {
         return Err(error);
     }
+    committed?;
     let (counts, ended) = (counts?, ended?);
     Ok(summary(name, nominal_ratio, counts, reports, started.elapsed().as_secs_f64(), !ended))
 }
 
-/// A thread whose result can be awaited; the receiver fails if the thread panics.
+/// A thread whose result can be awaited; the receiver fails if the thread panics. A thread that fails says so in
+/// `abandoned`, for those that wait for something that takes long.
 fn spawn<T: Send + 'static>(
     name: &str,
+    abandoned: &Arc<AtomicBool>,
     work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
 ) -> impl Future<Output = Result<Result<T, RunError>, tokio::sync::oneshot::error::RecvError>> {
     let (done, result) = tokio::sync::oneshot::channel();
+    let failure = Failure(Arc::clone(abandoned));
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let result = work();
+        if result.is_ok() {
+            std::mem::forget(failure);
+        }
         // Nobody waits any more: the run has failed elsewhere and said so.
-        let _ = done.send(work());
+        let _ = done.send(result);
     });
     if let Err(error) = spawned {
         tracing::error!(%error, "cannot start thread {name}");
@@ -127,98 +143,18 @@ fn spawn<T: Send + 'static>(
     result
 }
 
-/// True if the source came to its end, false if it was stopped. The end is passed on only where there was no
-/// error, so that nothing downstream takes a part for the whole.
-fn read(
-    mut source: Box<dyn Source>,
-    chunks: &mpsc::Sender<SourceEvent>,
-    progress: &Progress,
-) -> Result<bool, RunError> {
-    loop {
-        let stopped = progress.stop.load(Ordering::Relaxed);
-        let event = if stopped { SourceEvent::End } else { source.next_event()? };
-        let end = event == SourceEvent::End;
-        if chunks.blocking_send(event).is_err() || end {
-            return Ok(end && !stopped);
-        }
-    }
-}
+/// Says, when it is dropped, that a thread has failed.
+struct Failure(Arc<AtomicBool>);
 
-fn encode(
-    mut stage: EncodeStage,
-    mut events: mpsc::Receiver<SourceEvent>,
-    sinks: &[mpsc::Sender<Arc<ForSink>>],
-    mut dead_letters: DeadLetterSink,
-    progress: &Progress,
-) -> Result<Counts, RunError> {
-    let mut counts = Counts::default();
-    let mut stored_bits: Vec<u64> = Vec::new();
-    let mut outgoing = Vec::new();
-    let send = |message: ForSink| {
-        let message = Arc::new(message);
-        sinks.iter().all(|sink| sink.blocking_send(Arc::clone(&message)).is_ok())
-    };
-    while let Some(event) = events.blocking_recv() {
-        let end = event == SourceEvent::End;
-        match event {
-            SourceEvent::Stream(info) => {
-                for (stream, info) in stage.add_stream(&info)? {
-                    counts.streams += 1;
-                    stored_bits.push(u64::from(info.stored_bits));
-                    if !send(ForSink::Stream(stream, info)) {
-                        return Ok(counts);
-                    }
-                }
-            }
-            SourceEvent::Chunk(chunk) => {
-                if let Some(letter) = stage.push(&chunk, &mut outgoing)? {
-                    dead_letters.write(&letter)?;
-                }
-            }
-            SourceEvent::DeadLetter(letter) => dead_letters.write(&letter)?,
-            SourceEvent::End => stage.finish(&mut outgoing)?,
-        }
-        for packet in outgoing.drain(..) {
-            let header = &packet.packet.header;
-            let samples = header.valid_samples() * u64::from(header.channels);
-            counts.samples += samples;
-            counts.frames += u64::from(header.frames);
-            counts.packets += 1;
-            counts.bits_in += samples * stored_bits.get(packet.stream).copied().unwrap_or(16);
-            counts.packet_bytes += packet.bytes.len() as u64;
-            progress.samples.store(counts.samples, Ordering::Relaxed);
-            progress.packet_bytes.store(counts.packet_bytes, Ordering::Relaxed);
-            if !send(ForSink::Packet(packet)) {
-                return Ok(counts);
-            }
-        }
-        if end {
-            counts.dead_letters = dead_letters.finish()?;
-            send(ForSink::End);
-            break;
-        }
+impl Drop for Failure {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    Ok(counts)
-}
-
-/// None where the run failed before everything was sent.
-fn write(
-    mut sink: Box<dyn Sink>,
-    mut packets: mpsc::Receiver<Arc<ForSink>>,
-) -> Result<Option<SinkReport>, RunError> {
-    while let Some(message) = packets.blocking_recv() {
-        match message.as_ref() {
-            ForSink::Stream(stream, info) => sink.add_stream(*stream, info)?,
-            ForSink::Packet(outgoing) => sink.write(outgoing)?,
-            ForSink::End => return Ok(Some(sink.finish()?)),
-        }
-    }
-    Ok(None)
 }
 
 fn summary(
     pipeline: String,
-    nominal_ratio: f64,
+    nominal_ratio: Option<f64>,
     counts: Counts,
     reports: Vec<SinkReport>,
     seconds: f64,
@@ -242,8 +178,8 @@ fn summary(
         fidelity: mirror.map(|mirror| mirror.fidelity),
         seconds,
         samples_per_second: if seconds > 0.0 { counts.samples as f64 / seconds } else { 0.0 },
-        dead_letters: counts.dead_letters.0,
-        dead_letter_samples: counts.dead_letters.1,
+        dead_letters: counts.dead_letters,
+        dead_letter_samples: counts.dead_letter_samples,
         interrupted,
     }
 }

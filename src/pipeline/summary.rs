@@ -25,8 +25,9 @@ pub struct Summary {
     pub bytes_out: u64,
     /// `bytes_in / bytes_out`.
     pub ratio: f64,
-    /// What the model's formula says: indices alone, over 16-bit samples.
-    pub nominal_ratio: f64,
+    /// What the model's formula says: indices alone, over 16-bit samples. Absent where packets become samples again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nominal_ratio: Option<f64>,
     /// What the mirror measured; absent without one.
     #[serde(flatten)]
     pub fidelity: Option<Fidelity>,
@@ -58,10 +59,14 @@ impl Summary {
             ("frames", format!("{} in {} packets", grouped(self.frames), grouped(self.packets))),
             ("bytes in", grouped(self.bytes_in)),
             ("bytes out", grouped(self.bytes_out)),
-            ("ratio", format!("{:.2} (nominal {:.2})", self.ratio, self.nominal_ratio)),
-            ("bits a sample", format!("{:.3}", 8.0 * self.bytes_out as f64 / (self.samples.max(1) as f64))),
         ];
+        if let Some(nominal_ratio) = self.nominal_ratio {
+            let bits = 8.0 * self.bytes_out as f64 / (self.samples.max(1) as f64);
+            rows.push(("ratio", format!("{:.2} (nominal {nominal_ratio:.2})", self.ratio)));
+            rows.push(("bits a sample", format!("{bits:.3}")));
+        }
         match &self.fidelity {
+            None if self.nominal_ratio.is_none() => {}
             None => rows.push(("fidelity", "not measured: the pipeline has no mirror".to_owned())),
             Some(fidelity) => rows.extend(fidelity_rows(fidelity)),
         }
@@ -106,7 +111,7 @@ pub fn fidelity_rows(fidelity: &Fidelity) -> Vec<(&'static str, String)> {
 }
 
 /// Digits in groups of three: 12,345.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
     for (index, digit) in digits.chars().enumerate() {

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::back_off::{BackOff, BackOffPolicy};
+use super::control::Progress;
 use super::fault::{Fault, PipelineError};
-use super::run::Progress;
 use super::summary::Summary;
 use crate::telemetry::{Health, PipelineTelemetry, Telemetry};
 
@@ -233,7 +233,7 @@ mod tests {
             bytes_in: 0,
             bytes_out: 0,
             ratio: 0.0,
-            nominal_ratio: 0.0,
+            nominal_ratio: Some(0.0),
             fidelity: None,
             max_prd_percent: None,
             violations: None,

@@ -1,24 +1,34 @@
 //! The file sink: packets in a `.rvl` file.
 
-use std::fs::File;
-use std::io::BufWriter;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Outgoing, Sink, SinkError, SinkReport};
 use crate::packet::{PacketError, rvl};
-use crate::signal::{StreamIndex, StreamInfo};
+use crate::signal::{Checkpoint, Origin, StreamIndex, StreamInfo, StreamKey};
 
 /// Writes a `.rvl` file.
 ///
 /// The file grows as `NAME.partial` and gets its name once it is whole, so that a reader never takes a part
 /// for the whole and an older file stays until it can be replaced. After an error the part is removed; after a
 /// crash it stays and can be read. What is not a regular file (a pipe, a device) is written in place.
+///
+/// A source without end has its file grow in place, and the next run goes on with it: what a crash tore is cut
+/// off, and packets that are there already are not written again. Of packets that are there in part, all is
+/// written; whoever reads the file leaves out what came before. Streams are named after their partitions, too.
 pub struct FileSink {
     path: PathBuf,
     partial: Option<Partial>,
     writer: rvl::Writer<BufWriter<File>>,
-    /// The file's number of each stream, by stream index.
-    numbers: Vec<Option<u32>>,
+    /// Each stream's number in the file.
+    numbers: HashMap<StreamIndex, u32>,
+    /// The number of each key in the file.
+    keys: HashMap<StreamKey, u32>,
+    /// The frames that the file lacks, by the streams' numbers in it.
+    next_frames: HashMap<u32, u64>,
 }
 
 impl FileSink {
@@ -27,7 +37,6 @@ impl FileSink {
     /// # Errors
     /// [`SinkError::Create`] where that is not possible.
     pub fn create(path: &Path) -> Result<Self, SinkError> {
-        let create_error = |path: &Path, source| SinkError::Create { path: path.to_owned(), source };
         let in_place = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if path.is_dir() {
             return Err(create_error(path, std::io::ErrorKind::IsADirectory.into()));
@@ -40,7 +49,49 @@ impl FileSink {
         let file = File::create(target).map_err(|source| create_error(target, source))?;
         let writer = rvl::Writer::new(BufWriter::with_capacity(1 << 16, file))
             .map_err(|source| SinkError::Packets { path: target.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), partial, writer, numbers: Vec::new() })
+        Ok(Self::over(path, partial, writer))
+    }
+
+    /// Goes on with the file, or creates it and the folders above it.
+    ///
+    /// # Errors
+    /// [`SinkError::Create`] where that is not possible, [`SinkError::Packets`] where it is not a packet file.
+    pub fn resume(path: &Path) -> Result<Self, SinkError> {
+        if !path.is_file() {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|source| create_error(path, source))?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|source| create_error(path, source))?;
+        let packets_error = |source| SinkError::Packets { path: path.to_owned(), source };
+        let recovered = rvl::recover(BufReader::new(&file)).map_err(packets_error)?;
+        file.set_len(recovered.end)
+            .and_then(|()| file.seek(SeekFrom::Start(recovered.end)))
+            .map_err(|source| SinkError::Write { path: path.to_owned(), source })?;
+        let streams = recovered.streams.clone();
+        let writer =
+            rvl::Writer::resume(BufWriter::with_capacity(1 << 16, file), recovered).map_err(packets_error)?;
+        let mut sink = Self::over(path, None, writer);
+        sink.next_frames = streams.iter().map(|stream| (stream.number, stream.next_frame)).collect();
+        sink.keys = streams.into_iter().map(|stream| (stream.info.key, stream.number)).collect();
+        Ok(sink)
+    }
+
+    fn over(path: &Path, partial: Option<Partial>, writer: rvl::Writer<BufWriter<File>>) -> Self {
+        Self {
+            path: path.to_owned(),
+            partial,
+            writer,
+            numbers: HashMap::new(),
+            keys: HashMap::new(),
+            next_frames: HashMap::new(),
+        }
     }
 
     fn error(&self, source: PacketError) -> SinkError {
@@ -49,23 +100,54 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn add_stream(&mut self, stream: StreamIndex, info: &StreamInfo) -> Result<(), SinkError> {
-        let number = self.writer.add_stream(info).map_err(|error| self.error(error))?;
-        if self.numbers.len() <= stream {
-            self.numbers.resize(stream + 1, None);
-        }
-        self.numbers[stream] = Some(number);
+    fn add_stream(
+        &mut self,
+        stream: StreamIndex,
+        info: &Arc<StreamInfo>,
+        origin: &Origin,
+    ) -> Result<(), SinkError> {
+        // Each partition counts the frames of a key from 0.
+        let info = match origin {
+            Origin::Partition { .. } => {
+                let key = StreamKey::new(format!("{origin}/{}", info.key));
+                Arc::new(StreamInfo { key, ..StreamInfo::clone(info) })
+            }
+            Origin::Whole | Origin::Replay { .. } => Arc::clone(info),
+        };
+        let number = match self.keys.get(&info.key) {
+            Some(number) => *number,
+            None => {
+                let number = self.writer.add_stream(&info).map_err(|error| self.error(error))?;
+                self.keys.insert(info.key.clone(), number);
+                number
+            }
+        };
+        self.numbers.insert(stream, number);
         Ok(())
     }
 
+    fn remove_stream(&mut self, stream: StreamIndex) {
+        self.numbers.remove(&stream);
+    }
+
     fn write(&mut self, outgoing: &Outgoing) -> Result<(), SinkError> {
-        let number = self
-            .numbers
-            .get(outgoing.stream)
-            .copied()
-            .flatten()
-            .ok_or(SinkError::UnknownStream(outgoing.stream))?;
+        let number = *self.numbers.get(&outgoing.stream).ok_or(SinkError::UnknownStream(outgoing.stream))?;
+        let header = &outgoing.packet.header;
+        let end = header.first_frame.saturating_add(u64::from(header.frames));
+        let next = self.next_frames.entry(number).or_default();
+        if end <= *next {
+            return Ok(());
+        }
+        *next = end;
         self.writer.write_packet(number, &outgoing.bytes).map_err(|error| self.error(error))
+    }
+
+    fn checkpoint(&mut self, _: &Checkpoint) -> Result<(), SinkError> {
+        let output = self.writer.get_mut();
+        output
+            .flush()
+            .and_then(|()| output.get_ref().sync_data())
+            .map_err(|source| SinkError::Write { path: self.path.clone(), source })
     }
 
     fn finish(self: Box<Self>) -> Result<SinkReport, SinkError> {
@@ -83,6 +165,10 @@ impl Sink for FileSink {
         place().map_err(|source| SinkError::Write { path: path.clone(), source })?;
         Ok(SinkReport { bytes_written: Some(parts.total()), mirror: None })
     }
+}
+
+fn create_error(path: &Path, source: std::io::Error) -> SinkError {
+    SinkError::Create { path: path.to_owned(), source }
 }
 
 /// A file that is not whole yet; removed unless it gets its name.

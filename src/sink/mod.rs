@@ -2,19 +2,24 @@
 
 mod dead_letter;
 mod file;
+pub(crate) mod kafka;
 mod mirror;
+mod samples;
 mod stdout;
 
 pub use dead_letter::DeadLetterSink;
 pub use file::FileSink;
 pub use mirror::{MirrorReport, MirrorSink};
+pub(crate) use samples::DecodedFrames;
+pub use samples::SampleMessage;
 pub use stdout::StdoutSink;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::codec::CodecError;
 use crate::packet::{Packet, PacketError};
-use crate::signal::{Frame, StreamIndex, StreamInfo};
+use crate::signal::{Checkpoint, DeadLetter, Frame, Origin, StreamIndex, StreamInfo};
 
 /// A packet on its way out, with the frames it was made of.
 #[derive(Clone, Debug)]
@@ -30,6 +35,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// When the last sample of each frame came, where that is known, in nanoseconds since the Unix epoch.
+    pub fn arrivals(&self) -> impl Iterator<Item = i64> + '_ {
+        self.frames.iter().filter_map(|frame| frame.arrival_ns)
+    }
+
     /// Each frame with its samples, padding left out, and the decoded samples in their place.
     pub fn with_decoded<'a>(
         &'a self,
@@ -50,17 +60,81 @@ impl Outgoing {
 /// A sink neither spawns nor retries: the pipeline gives each a thread of its own and calls it in order. After
 /// an error no further method is called.
 pub trait Sink: Send {
+    /// Called once before everything else, on the sink's thread; may wait for a service, until `given_up`.
+    ///
+    /// # Errors
+    /// The sink cannot be used.
+    fn start(&mut self, _given_up: &dyn Fn() -> bool) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Called now and then while nothing comes: the time to find out whether a service that was gone is back.
+    fn idle(&mut self) {}
+
     /// Announces a stream before its first packet.
     ///
     /// # Errors
     /// The sink cannot take the stream.
-    fn add_stream(&mut self, stream: StreamIndex, info: &StreamInfo) -> Result<(), SinkError>;
+    fn add_stream(
+        &mut self,
+        stream: StreamIndex,
+        info: &Arc<StreamInfo>,
+        origin: &Origin,
+    ) -> Result<(), SinkError>;
+
+    /// True if packets leave here, false for a sink that only looks at them.
+    fn is_output(&self) -> bool {
+        true
+    }
+
+    /// True if what [`Sink::write`] took is not acknowledged by its return; the sink then reports the latency of
+    /// frames itself.
+    fn acknowledges_later(&self) -> bool {
+        false
+    }
+
+    /// No more packets of a stream will come.
+    fn remove_stream(&mut self, _stream: StreamIndex) {}
 
     /// Takes one packet. The packets of a stream come in order.
     ///
     /// # Errors
     /// The packet could not be written; what was written before stays.
     fn write(&mut self, outgoing: &Outgoing) -> Result<(), SinkError>;
+
+    /// Takes a message of samples, where this is a sink for such. Those of a stream come in order.
+    ///
+    /// # Errors
+    /// The message could not be written; what was written before stays.
+    fn write_samples(&mut self, _message: &SampleMessage) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Takes an input that could not be used, where this is a sink for such.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    fn dead_letter(&mut self, _letter: &DeadLetter) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Returns once everything before has been acknowledged; a transactional sink commits it together with
+    /// `checkpoint`.
+    ///
+    /// # Errors
+    /// Some of it could not be written. After [`SinkError::Aborted`] the sink takes nothing until
+    /// [`Sink::rewound`].
+    fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// What came since the last checkpoint is void: it will come again.
+    ///
+    /// # Errors
+    /// It cannot be taken back.
+    fn rewound(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// Brings everything to its place and says what was done.
     ///
@@ -131,6 +205,18 @@ pub enum SinkError {
         /// Samples that went in.
         expected: usize,
     },
+    /// A transaction was aborted: what was written since the last checkpoint has to come again.
+    #[error("a transaction was aborted: {0}")]
+    Aborted(String),
+    /// Another process has taken this one's place.
+    #[error("{0}")]
+    Fenced(String),
+    /// A service that the sink writes to refuses or is gone, and waiting did not help.
+    #[error("{0}")]
+    Unavailable(String),
+    /// What the service has does not fit the configuration.
+    #[error("{0}")]
+    Refused(String),
     /// A packet of a stream that was not announced: a fault of the program.
     #[error("stream {0} was not announced")]
     UnknownStream(StreamIndex),

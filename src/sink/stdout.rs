@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Stdout, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{Outgoing, Sink, SinkError, SinkReport};
-use crate::signal::{StreamIndex, StreamInfo, StreamKey};
+use crate::signal::{Origin, StreamIndex, StreamInfo, StreamKey};
 
 /// Writes what each packet is, not what it holds, to standard output.
 pub struct StdoutSink {
@@ -44,9 +45,18 @@ fn write_error(source: std::io::Error) -> SinkError {
 }
 
 impl Sink for StdoutSink {
-    fn add_stream(&mut self, stream: StreamIndex, info: &StreamInfo) -> Result<(), SinkError> {
+    fn add_stream(
+        &mut self,
+        stream: StreamIndex,
+        info: &Arc<StreamInfo>,
+        _origin: &Origin,
+    ) -> Result<(), SinkError> {
         self.keys.insert(stream, info.key.clone());
         Ok(())
+    }
+
+    fn remove_stream(&mut self, stream: StreamIndex) {
+        self.keys.remove(&stream);
     }
 
     fn write(&mut self, outgoing: &Outgoing) -> Result<(), SinkError> {

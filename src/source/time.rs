@@ -91,6 +91,23 @@ pub(in crate::source) fn timestamp_ns(text: &str) -> Option<i64> {
     civil.unix_ns()?.checked_sub(zone_minutes * 60 * NANOS_PER_SECOND)
 }
 
+/// The time of day and date of nanoseconds since the Unix epoch, as [`timestamp_ns`] reads them.
+pub(in crate::source) fn rfc3339(ns: i64) -> String {
+    let (seconds, nanosecond) = (ns.div_euclid(NANOS_PER_SECOND), ns.rem_euclid(NANOS_PER_SECOND));
+    let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // The inverse of `Civil::days`: Hinnant's `civil_from_days`.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanosecond:09}Z")
+}
+
 /// Splits the time zone off a time of day, in minutes east of UTC.
 fn split_zone(text: &str) -> Option<(&str, i64)> {
     if let Some(time) = text.strip_suffix(['Z', 'z']) {
@@ -160,6 +177,11 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn every_time_comes_back(ns in -(1_i64 << 62)..1_i64 << 62) {
+            proptest::prop_assert_eq!(timestamp_ns(&rfc3339(ns)), Some(ns));
+        }
+
         #[test]
         fn any_text_is_a_time_or_none(text in "[-+0-9.:TZe ]{0,30}", unit in 1_i64..2_000_000_000) {
             let _ = (decimal_ns(&text, unit), timestamp_ns(&text));

@@ -7,6 +7,7 @@
 //! One [`Telemetry`] serves the process; each pipeline reports to a [`PipelineTelemetry`] of its own, whether
 //! or not anything is served. `docs/operations.md` describes every metric.
 
+mod clock;
 mod health;
 mod http;
 mod latency;
@@ -17,6 +18,7 @@ mod pipeline;
 pub mod process;
 mod registry;
 
+pub(crate) use clock::{seconds_since, unix_ns};
 pub use health::{Health, PipelineReadiness, Readiness};
 pub use http::{HttpError, HttpServer};
 pub use latency::LatencySnapshot;

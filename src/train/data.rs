@@ -142,7 +142,7 @@ fn read_recording(
     let mut streams: Vec<(StreamInfo, Vec<Vec<f64>>)> = Vec::new();
     loop {
         match source.next_event()? {
-            SourceEvent::Stream(info) => streams.push((info, Vec::new())),
+            SourceEvent::Stream { info, .. } => streams.push((info, Vec::new())),
             SourceEvent::Chunk(chunk) => {
                 let Some((_, runs)) = streams.get_mut(chunk.stream) else { continue };
                 match runs.last_mut() {
@@ -150,8 +150,8 @@ fn read_recording(
                     _ => runs.push(chunk.samples),
                 }
             }
-            SourceEvent::DeadLetter(_) => {}
             SourceEvent::End => break,
+            _ => {}
         }
     }
 

@@ -1,10 +1,11 @@
 //! The framer: chunks in, frames out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::WindowError;
 use super::open_frame::{Clock, OpenFrame};
-use super::snapshot::{self, Saved};
+use super::snapshot::{self, Restored, Saved};
 use crate::signal::{Chunk, Frame, StreamIndex, StreamInfo, StreamKey};
 
 /// What a framer cuts.
@@ -33,13 +34,14 @@ pub struct Framer {
     keys: HashSet<StreamKey>,
     streams: usize,
     /// Restored streams that were not added yet, by the source's key.
-    restored: BTreeMap<StreamKey, Saved>,
+    restored: HashMap<StreamKey, Saved>,
+    restored_streams: usize,
 }
 
 /// A stream of the source.
 #[derive(Debug)]
 struct Input {
-    info: StreamInfo,
+    info: Arc<StreamInfo>,
     /// Index of the first stream that is made of it.
     first_stream: StreamIndex,
     open: OpenFrame,
@@ -58,7 +60,14 @@ impl Framer {
         if config.channels == 0 {
             return refuse("channels", config.channels, "at least 1");
         }
-        Ok(Self { config, inputs: Vec::new(), keys: HashSet::new(), streams: 0, restored: BTreeMap::new() })
+        Ok(Self {
+            config,
+            inputs: Vec::new(),
+            keys: HashSet::new(),
+            streams: 0,
+            restored: HashMap::new(),
+            restored_streams: 0,
+        })
     }
 
     /// Takes the source's next stream and returns what becomes of it.
@@ -72,8 +81,20 @@ impl Framer {
     /// # Errors
     /// The stream does not fit the model, its key is taken, there are too many, or it differs from the one that
     /// was restored. It keeps its index, and its chunks are refused.
-    pub fn add_stream(&mut self, info: &StreamInfo) -> Result<Vec<StreamInfo>, WindowError> {
-        let added = self.prepare(info);
+    pub fn add_stream(&mut self, info: &Arc<StreamInfo>) -> Result<Vec<Arc<StreamInfo>>, WindowError> {
+        self.add_stream_beside(info, 0)
+    }
+
+    /// As [`Framer::add_stream`], where `others` streams of other framers count against `max_streams`, too.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn add_stream_beside(
+        &mut self,
+        info: &Arc<StreamInfo>,
+        others: usize,
+    ) -> Result<Vec<Arc<StreamInfo>>, WindowError> {
+        let added = self.prepare(info, others);
         let (input, streams) = match added {
             Ok((input, streams)) => (Some(input), Ok(streams)),
             Err(error) => (None, Err(error)),
@@ -82,7 +103,11 @@ impl Framer {
         streams
     }
 
-    fn prepare(&mut self, info: &StreamInfo) -> Result<(Input, Vec<StreamInfo>), WindowError> {
+    fn prepare(
+        &mut self,
+        info: &Arc<StreamInfo>,
+        others: usize,
+    ) -> Result<(Input, Vec<Arc<StreamInfo>>), WindowError> {
         if !info.sample_rate_hz.is_finite() || info.sample_rate_hz <= 0.0 {
             return Err(WindowError::SampleRate {
                 key: info.key.clone(),
@@ -97,16 +122,17 @@ impl Framer {
         if let Some(twice) = streams.iter().find(|stream| !keys.insert(stream.key.clone())) {
             return Err(WindowError::DuplicateKey { key: twice.key.clone() });
         }
-        let waiting: usize =
-            self.restored.iter().filter(|(key, _)| **key != info.key).map(|(_, saved)| saved.streams()).sum();
-        if self.streams + waiting + streams.len() > self.config.max_streams {
+        let own = self.restored.get(&info.key);
+        let waiting = self.restored_streams - own.map_or(0, Saved::streams);
+        if self.streams + waiting.max(others) + streams.len() > self.config.max_streams {
             let max_streams = self.config.max_streams;
             return Err(WindowError::TooManyStreams { key: info.key.clone(), max_streams });
         }
-        let open = match self.restored.get(&info.key) {
+        let open = match own {
             Some(saved) => saved.resume(info, streams.len())?,
             None => OpenFrame::new(streams.len()),
         };
+        self.restored_streams = waiting;
         self.restored.remove(&info.key);
         self.keys.extend(keys);
         let first_stream = self.streams;
@@ -135,7 +161,7 @@ impl Framer {
             _ => 0,
         };
         if !whole || chunk.after_gap || self.config.max_gap_ns.is_some_and(|max_gap| ahead_ns > max_gap) {
-            open.close(*first_stream, frame_size, frames);
+            open.close(*first_stream, frame_size, info.sample_type, frames);
             open.after_gap = true;
         }
         if !whole {
@@ -145,13 +171,14 @@ impl Framer {
         if let Some(time_ns) = chunk.time_ns {
             open.clock = Some(Clock { time_ns, samples: 0 });
         }
+        open.arrival_ns = chunk.arrival_ns;
         let mut rows = chunk.samples.as_slice();
         while !rows.is_empty() {
             let room = (frame_size - open.filled).saturating_mul(channels);
             let (now, later) = rows.split_at(room.min(rows.len()));
             open.extend(now, info, frame_size);
             if open.filled == frame_size {
-                open.close(*first_stream, frame_size, frames);
+                open.close(*first_stream, frame_size, info.sample_type, frames);
             }
             rows = later;
         }
@@ -162,52 +189,81 @@ impl Framer {
     /// may come; they begin a new frame.
     pub fn close_stream(&mut self, stream: StreamIndex, frames: &mut Vec<Frame>) {
         if let Some(input) = self.inputs.get_mut(stream).and_then(Option::as_mut) {
-            input.open.close(input.first_stream, self.config.frame_size, frames);
+            input.open.close(input.first_stream, self.config.frame_size, input.info.sample_type, frames);
         }
     }
 
     /// Closes the open frames of all streams that were added, as at the end of a finite input.
     pub fn close(&mut self, frames: &mut Vec<Frame>) {
         for input in self.inputs.iter_mut().flatten() {
-            input.open.close(input.first_stream, self.config.frame_size, frames);
+            input.open.close(input.first_stream, self.config.frame_size, input.info.sample_type, frames);
         }
     }
 
-    /// The state of all streams, for [`Framer::restore`].
-    ///
-    /// # Errors
-    /// [`WindowError::Snapshot`] if it cannot be encoded.
-    pub fn snapshot(&self) -> Result<Vec<u8>, WindowError> {
-        let added = self
-            .inputs
-            .iter()
-            .flatten()
-            .map(|input| (&input.info.key, input.info.sample_rate_hz, &input.open));
-        let waiting = self.restored.iter().map(|(key, saved)| (key, saved.sample_rate_hz, &saved.open));
-        snapshot::encode(self.config.frame_size, self.config.channels, added.chain(waiting))
+    /// Samples per channel in a frame.
+    pub fn frame_size(&self) -> usize {
+        self.config.frame_size
     }
 
-    /// Brings back the state of a snapshot before streams are added. Streams find theirs by the source's key,
-    /// in whatever order they are added; those that are not added stay in later snapshots.
+    /// Samples per channel in the open frame of one of the source's streams.
+    pub fn open_samples(&self, stream: StreamIndex) -> usize {
+        self.inputs.get(stream).and_then(Option::as_ref).map_or(0, |input| input.open.filled)
+    }
+
+    /// The state of one of the source's streams, for [`Framer::restore`], and with it the position behind the last
+    /// sample that it has seen.
     ///
     /// # Errors
-    /// [`WindowError::Snapshot`] if streams were added already, or the snapshot is damaged, holds more than
-    /// `max_streams` or was taken of another `frame_size` or `channels`. Nothing is changed then.
-    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), WindowError> {
-        if !self.inputs.is_empty() {
-            return Err(WindowError::Snapshot("cannot be restored once streams were added".into()));
+    /// [`WindowError::UnknownStream`]; [`WindowError::Snapshot`] if it cannot be encoded.
+    pub fn snapshot(&self, stream: StreamIndex, next: i64) -> Result<Vec<u8>, WindowError> {
+        let input = self.input(stream)?;
+        snapshot::encode(&self.config, &input.info, next, &input.open)
+    }
+
+    /// As [`Framer::snapshot`] before the first sample of the open frame, whose position `next` is.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn snapshot_of_start(&self, stream: StreamIndex, next: i64) -> Result<Vec<u8>, WindowError> {
+        let input = self.input(stream)?;
+        snapshot::encode(&self.config, &input.info, next, &input.open.start())
+    }
+
+    fn input(&self, stream: StreamIndex) -> Result<&Input, WindowError> {
+        let input = self.inputs.get(stream).and_then(Option::as_ref);
+        input.ok_or(WindowError::UnknownStream { index: stream })
+    }
+
+    /// Brings back the state of a stream before it is added; returns its key and the position that the snapshot
+    /// was taken with. A later snapshot of the same stream takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// [`WindowError::Snapshot`] if the snapshot is damaged or was taken of another `frame_size` or `channels`,
+    /// [`WindowError::TooManyStreams`] if there are more than `max_streams`. Nothing is changed then.
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(StreamKey, i64), WindowError> {
+        let Restored { key, next, saved } = snapshot::decode(&self.config, snapshot)?;
+        let replaced = self.restored.get(&key).map_or(0, Saved::streams);
+        let streams = self.restored_streams - replaced + saved.streams();
+        let max_streams = self.config.max_streams;
+        if self.streams + streams > max_streams {
+            return Err(WindowError::TooManyStreams { key, max_streams });
         }
-        let FramerConfig { frame_size, channels, max_streams, .. } = self.config;
-        self.restored = snapshot::decode(frame_size, channels, max_streams, snapshot)?;
-        Ok(())
+        if self.keys.contains(&key) {
+            return Err(WindowError::Snapshot(format!(
+                "stream {key} cannot be restored: it was added already"
+            )));
+        }
+        self.restored_streams = streams;
+        self.restored.insert(key.clone(), saved);
+        Ok((key, next))
     }
 }
 
 /// The streams that become of one, for a model of `model_channels`.
-fn split(info: &StreamInfo, model_channels: usize) -> Result<Vec<StreamInfo>, WindowError> {
+fn split(info: &Arc<StreamInfo>, model_channels: usize) -> Result<Vec<Arc<StreamInfo>>, WindowError> {
     let channels = info.channels.len();
     match (model_channels, info.channels.as_slice()) {
-        (1, [channel]) if channel.name.is_empty() => Ok(vec![info.clone()]),
+        (1, [channel]) if channel.name.is_empty() => Ok(vec![Arc::clone(info)]),
         (1, [_, ..]) => Ok(info
             .channels
             .iter()
@@ -217,10 +273,11 @@ fn split(info: &StreamInfo, model_channels: usize) -> Result<Vec<StreamInfo>, Wi
                     "" => format!("{}/ch{place}", info.key),
                     name => format!("{}/{name}", info.key),
                 };
-                StreamInfo { key: StreamKey::new(key), channels: vec![channel.clone()], ..info.clone() }
+                let channels = vec![channel.clone()];
+                Arc::new(StreamInfo { key: StreamKey::new(key), channels, ..StreamInfo::clone(info) })
             })
             .collect()),
-        _ if channels == model_channels => Ok(vec![info.clone()]),
+        _ if channels == model_channels => Ok(vec![Arc::clone(info)]),
         _ => Err(WindowError::ModelChannels { key: info.key.clone(), channels, model_channels }),
     }
 }

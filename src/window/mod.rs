@@ -9,6 +9,7 @@ mod open_frame;
 mod snapshot;
 
 pub use framer::{Framer, FramerConfig};
+pub use snapshot::snapshot_position;
 
 use crate::signal::StreamKey;
 

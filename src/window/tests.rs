@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -10,27 +12,35 @@ fn config(frame_size: usize, channels: usize) -> FramerConfig {
     FramerConfig { frame_size, channels, max_gap_ns: None, max_streams: 100 }
 }
 
-fn stream(key: &str, channels: &[&str]) -> StreamInfo {
-    StreamInfo {
+fn stream(key: &str, channels: &[&str]) -> Arc<StreamInfo> {
+    Arc::new(StreamInfo {
         key: StreamKey::new(key),
         sample_rate_hz: 1000.0,
-        sample_type: SampleType::I16,
-        stored_bits: 16,
+        sample_type: SampleType::F64,
+        stored_bits: 64,
         channels: channels.iter().map(|name| ChannelInfo::unscaled(*name)).collect(),
-    }
+    })
 }
 
 fn chunk(stream: usize, samples: &[f64]) -> Chunk {
     let samples = samples.to_vec();
-    Chunk { stream, position: Position::None, time_ns: None, after_gap: false, samples }
+    Chunk {
+        origin: 0,
+        stream,
+        position: Position::None,
+        arrival_ns: None,
+        time_ns: None,
+        after_gap: false,
+        samples,
+    }
 }
 
-fn keys(streams: &[StreamInfo]) -> Vec<&str> {
+fn keys(streams: &[Arc<StreamInfo>]) -> Vec<&str> {
     streams.iter().map(|stream| stream.key.as_str()).collect()
 }
 
 /// Cuts chunks of one stream to the end.
-fn cut(config: FramerConfig, info: &StreamInfo, chunks: &[Chunk]) -> Vec<Frame> {
+fn cut(config: FramerConfig, info: &Arc<StreamInfo>, chunks: &[Chunk]) -> Vec<Frame> {
     let mut framer = Framer::new(config).unwrap();
     framer.add_stream(info).unwrap();
     let mut frames = Vec::new();
@@ -127,7 +137,7 @@ fn streams_that_do_not_fit_are_refused() {
     assert!(refusal(&mut framer, stream("a", &[])).contains("0 channels"));
     framer.add_stream(&stream("a", &["x", "y"])).unwrap();
     assert!(refusal(&mut framer, stream("a", &["x", "y"])).contains("already"));
-    let rate = StreamInfo { sample_rate_hz: 0.0, ..stream("b", &["x", "y"]) };
+    let rate = Arc::new(StreamInfo { sample_rate_hz: 0.0, ..StreamInfo::clone(&stream("b", &["x", "y"])) });
     assert!(refusal(&mut framer, rate).contains("0 Hz"));
 
     let mut framer = Framer::new(FramerConfig { max_streams: 3, ..config(4, 1) }).unwrap();
@@ -175,22 +185,43 @@ fn restored_streams_are_found_by_key() {
     let mut frames = Vec::new();
     before.push(&chunk(0, &[1.0, 2.0, 3.0, 4.0, 5.0]), &mut frames).unwrap();
     before.push(&chunk(1, &[0.1, 0.2]), &mut frames).unwrap();
-    let snapshot = before.snapshot().unwrap();
+    assert_eq!((before.open_samples(0), before.open_samples(1), before.open_samples(2)), (1, 1, 0));
 
     let mut after = Framer::new(config(4, 1)).unwrap();
-    after.restore(&snapshot).unwrap();
+    let older = before.snapshot(0, 6).unwrap();
+    before.push(&chunk(0, &[6.0]), &mut frames).unwrap();
+    for (snapshot, key, next) in
+        [(older, "a", 6), (before.snapshot(1, 9).unwrap(), "b", 9), (before.snapshot(0, 7).unwrap(), "a", 7)]
+    {
+        assert_eq!(snapshot_position(&snapshot), Some(next));
+        assert_eq!(snapshot_position(&snapshot[1..]), None);
+        assert_eq!(after.restore(&snapshot).unwrap(), (StreamKey::new(key), next));
+    }
     frames.clear();
+    after.add_stream(&stream("c", &[""])).unwrap();
     after.add_stream(&stream("b", &["x", "y"])).unwrap();
-    assert!(after.restore(&snapshot).is_err(), "streams were added");
-    // A second restart before stream `a` came back does not lose it.
-    let mut later = Framer::new(config(4, 1)).unwrap();
-    later.restore(&after.snapshot().unwrap()).unwrap();
-    later.add_stream(&stream("c", &[""])).unwrap();
-    later.add_stream(&stream("a", &[""])).unwrap();
-    later.add_stream(&stream("b", &["x", "y"])).unwrap();
-    later.close(&mut frames);
-    let summary: Vec<_> = frames.iter().map(|frame| (frame.stream, frame.number, frame.samples[0])).collect();
-    assert_eq!(summary, [(1, 1, 5.0), (2, 0, 0.1), (3, 0, 0.2)]);
+    after.add_stream(&stream("a", &[""])).unwrap();
+    assert!(after.restore(&before.snapshot(0, 7).unwrap()).is_err(), "the stream was added");
+    after.close(&mut frames);
+    let summary: Vec<_> =
+        frames.iter().map(|frame| (frame.stream, frame.number, frame.samples.clone())).collect();
+    assert_eq!(summary, [(1, 0, vec![0.1; 4]), (2, 0, vec![0.2; 4]), (3, 1, vec![5.0, 6.0, 6.0, 6.0])]);
+}
+
+#[test]
+fn the_start_of_a_frame_holds_no_samples_of_it() {
+    let mut before = Framer::new(config(4, 1)).unwrap();
+    before.add_stream(&stream("a", &[""])).unwrap();
+    let mut frames = Vec::new();
+    let at = |time_ns, samples: &[f64]| Chunk { time_ns: Some(time_ns), ..chunk(0, samples) };
+    before.push(&at(0, &[1.0, 2.0, 3.0, 4.0, 5.0]), &mut frames).unwrap();
+    let mut after = Framer::new(config(4, 1)).unwrap();
+    after.restore(&before.snapshot_of_start(0, 0).unwrap()).unwrap();
+    after.add_stream(&stream("a", &[""])).unwrap();
+    before.push(&chunk(0, &[6.0, 7.0, 8.0]), &mut frames).unwrap();
+    let mut again = Vec::new();
+    after.push(&chunk(0, &[5.0, 6.0, 7.0, 8.0]), &mut again).unwrap();
+    assert_eq!(again, frames[1..]);
 }
 
 #[test]
@@ -198,7 +229,7 @@ fn a_snapshot_of_something_else_is_refused() {
     let mut framer = Framer::new(config(4, 1)).unwrap();
     framer.add_stream(&stream("a", &["x", "y"])).unwrap();
     framer.push(&chunk(0, &[1.0, 2.0]), &mut Vec::new()).unwrap();
-    let snapshot = framer.snapshot().unwrap();
+    let snapshot = framer.snapshot(0, 0).unwrap();
     let refusal =
         |config, snapshot: &[u8]| Framer::new(config).unwrap().restore(snapshot).unwrap_err().to_string();
     assert!(refusal(config(8, 1), &snapshot).contains("they are now of 8 and 1"));
@@ -206,12 +237,13 @@ fn a_snapshot_of_something_else_is_refused() {
     assert!(refusal(FramerConfig { max_streams: 1, ..config(4, 1) }, &snapshot).contains("max_streams"));
     assert!(refusal(config(4, 1), &[2, 4, 1]).contains("version 2"));
     for length in 0..snapshot.len() {
-        // Three bytes are the head, which alone is a snapshot without streams.
-        assert!(length == 3 || refusal(config(4, 1), &snapshot[..length]).contains("damaged"), "{length}");
+        assert!(refusal(config(4, 1), &snapshot[..length]).contains("damaged"), "{length}");
     }
+    assert!(refusal(config(4, 1), &[&snapshot[..], &[0]].concat()).contains("left over"));
     let mut restored = Framer::new(config(4, 1)).unwrap();
     restored.restore(&snapshot).unwrap();
-    let faster = StreamInfo { sample_rate_hz: 2000.0, ..stream("a", &["x", "y"]) };
+    let faster =
+        Arc::new(StreamInfo { sample_rate_hz: 2000.0, ..StreamInfo::clone(&stream("a", &["x", "y"])) });
     assert!(restored.add_stream(&faster).unwrap_err().to_string().contains("1000 Hz"));
 }
 
@@ -350,12 +382,12 @@ proptest! {
         for chunk in first {
             before.push(chunk, &mut frames).unwrap();
         }
-        let snapshot = before.snapshot().unwrap();
+        let snapshot = before.snapshot(0, 3).unwrap();
         drop(before);
         let mut after = Framer::new(config).unwrap();
         after.restore(&snapshot).unwrap();
-        prop_assert_eq!(after.snapshot().unwrap(), snapshot);
         after.add_stream(&info).unwrap();
+        prop_assert_eq!(after.snapshot(0, 3).unwrap(), snapshot);
         for chunk in second {
             after.push(chunk, &mut frames).unwrap();
         }
@@ -365,10 +397,11 @@ proptest! {
 
     #[test]
     fn any_bytes_are_restored_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), head in any::<bool>()) {
-        let bytes = if head { [&[1, 4, 1][..], &bytes].concat() } else { bytes };
+        let bytes = if head { [&[1, 4, 1, 1, b'a'][..], &bytes].concat() } else { bytes };
         let mut framer = Framer::new(config(4, 1)).unwrap();
-        if framer.restore(&bytes).is_ok() {
-            framer.snapshot().unwrap();
+        if let Ok((key, _)) = framer.restore(&bytes) {
+            // What was taken can be gone on with, or is refused as another stream.
+            let _ = framer.add_stream(&stream(key.as_str(), &[""]));
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Decoded samples as CSV or raw files.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{CliError, exit, print};
 use crate::signal::SampleType;
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 1 << 16;
 
 /// How samples are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -53,7 +56,8 @@ pub(super) struct Column {
 /// A file of rows, filled column by column.
 pub(super) struct Output {
     path: PathBuf,
-    writer: BufWriter<Box<dyn Write>>,
+    /// None while the file is closed.
+    writer: Option<BufWriter<Box<dyn Write>>>,
     format: Format,
     columns: Vec<Column>,
     /// Samples that wait for the other columns of their row; none for lost ones.
@@ -78,7 +82,7 @@ impl Output {
         let waiting = columns.iter().map(|_| VecDeque::new()).collect();
         let mut output = Self {
             path: path.to_owned(),
-            writer: BufWriter::with_capacity(1 << 16, sink),
+            writer: Some(BufWriter::with_capacity(BUFFER_BYTES, sink)),
             format,
             columns,
             waiting,
@@ -91,6 +95,20 @@ impl Output {
             output.write(header.as_bytes())?;
         }
         Ok(output)
+    }
+
+    /// True if the file is open.
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Closes the file; it is opened again, and written to at its end, when there is more.
+    pub(super) fn close(&mut self) -> Result<(), CliError> {
+        match self.writer.take() {
+            Some(mut writer) => writer.flush().map_err(|error| self.error(&error)),
+            None => Ok(()),
+        }
     }
 
     /// Appends `samples`, `channels` interleaved, to as many columns from `first_column` on.
@@ -120,8 +138,7 @@ impl Output {
     /// Writes what is left and says what was written, unless that went to standard output.
     pub(super) fn finish(mut self) -> Result<(), CliError> {
         self.write_rows(true)?;
-        let result = self.writer.flush();
-        result.map_err(|error| self.error(&error))?;
+        self.close()?;
         if self.path.as_os_str() == "-" {
             return Ok(());
         }
@@ -172,8 +189,14 @@ impl Output {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        let result = self.writer.write_all(bytes);
-        result.map_err(|error| self.error(&error))
+        let written = match &mut self.writer {
+            Some(writer) => writer.write_all(bytes),
+            None => OpenOptions::new().append(true).open(&self.path).and_then(|file| {
+                let writer = BufWriter::with_capacity(BUFFER_BYTES, Box::new(file) as Box<dyn Write>);
+                self.writer.insert(writer).write_all(bytes)
+            }),
+        };
+        written.map_err(|error| self.error(&error))
     }
 
     fn error(&self, error: &std::io::Error) -> CliError {
@@ -185,13 +208,7 @@ impl Output {
 fn push_raw(row: &mut Vec<u8>, column: &Column, value: Option<f64>) {
     let sample_type = if column.physical.is_some() { SampleType::F64 } else { column.sample_type };
     let value = value.unwrap_or(if sample_type.is_integer() { 0.0 } else { f64::NAN });
-    match sample_type {
-        SampleType::I16 => row.extend_from_slice(&(value as i16).to_le_bytes()),
-        SampleType::I24 => row.extend_from_slice(&(value as i32).to_le_bytes()[..3]),
-        SampleType::I32 => row.extend_from_slice(&(value as i32).to_le_bytes()),
-        SampleType::F32 => row.extend_from_slice(&(value as f32).to_le_bytes()),
-        SampleType::F64 => row.extend_from_slice(&value.to_le_bytes()),
-    }
+    sample_type.push_le(value, row);
 }
 
 /// A CSV cell, quoted where it must be (RFC 4180).

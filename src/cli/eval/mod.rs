@@ -193,7 +193,7 @@ fn plot_error(error: plot::PlotError) -> CliError {
 fn measure_error(path: &std::path::Path, error: &MeasureError) -> CliError {
     let code = match error {
         MeasureError::Source(error) => source_code(error),
-        MeasureError::Window(_) | MeasureError::Encode(crate::pipeline::EncodeError::Window(_)) => exit::DATA,
+        MeasureError::Encode(crate::pipeline::EncodeError::Window(_)) => exit::DATA,
         _ => exit::INTERNAL,
     };
     match error {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::super::{CliError, exit, print};
 use crate::config::{OnViolation, PipelineConfig, SinkConfig};
-use crate::pipeline::{BuildError, EncodeError, Ended, PipelineError, RunError, Summary};
+use crate::pipeline::{BuildError, DecodersError, EncodeError, Ended, PipelineError, RunError, Summary};
 use crate::sink::SinkError;
 use crate::source::SourceError;
 
@@ -70,23 +70,28 @@ impl<'a> Outcome<'a> {
         print(&table)
     }
 
-    /// Holds the run to what its mirror promises.
     fn check(&self, index: usize, summary: &Summary) -> Result<(), CliError> {
-        let mut sinks = self.configs.get(index).into_iter().flat_map(|config| &config.sinks);
-        let fails = sinks.any(
-            |sink| matches!(sink, SinkConfig::Mirror(mirror) if mirror.on_violation == OnViolation::Fail),
-        );
-        match (summary.violations, summary.max_prd_percent) {
-            (Some(violations @ 1..), Some(limit)) if fails => Err(CliError::new(
-                exit::CHECK_FAILED,
-                format_args!("{violations} frames have a PRD above {limit} %, the mirror's max_prd_percent"),
-            )),
-            _ => Ok(()),
-        }
+        self.configs.get(index).map_or(Ok(()), |config| check_mirror(config, summary))
     }
 }
 
-fn pipeline_error(error: &PipelineError) -> CliError {
+/// Holds a run to what its mirror promises.
+pub(in crate::cli) fn check_mirror(config: &PipelineConfig, summary: &Summary) -> Result<(), CliError> {
+    let fails = config
+        .sinks
+        .iter()
+        .any(|sink| matches!(sink, SinkConfig::Mirror(mirror) if mirror.on_violation == OnViolation::Fail));
+    match (summary.violations, summary.max_prd_percent) {
+        (Some(violations @ 1..), Some(limit)) if fails => Err(CliError::new(
+            exit::CHECK_FAILED,
+            format_args!("{violations} frames have a PRD above {limit} %, the mirror's max_prd_percent"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What to say of a pipeline's error, and the code to leave with.
+pub(in crate::cli) fn pipeline_error(error: &PipelineError) -> CliError {
     let code = match error {
         PipelineError::Build(BuildError::Config(error)) => return CliError::problems(error),
         PipelineError::Build(error) => build_code(error),
@@ -98,18 +103,25 @@ fn pipeline_error(error: &PipelineError) -> CliError {
 
 fn build_code(error: &BuildError) -> u8 {
     match error {
-        BuildError::Config(_) | BuildError::Model(_) | BuildError::Window(_) | BuildError::Codec { .. } => {
-            exit::CONFIG
-        }
+        BuildError::Config(_)
+        | BuildError::Model(_)
+        | BuildError::Window(_)
+        | BuildError::Encode(_)
+        | BuildError::NoEncoder
+        | BuildError::Codec { .. } => exit::CONFIG,
+        BuildError::Models(_) => exit::UNAVAILABLE,
         BuildError::Source(error) => source_code(error),
         BuildError::Sink(error) => sink_code(error),
+        BuildError::Instance(_) => exit::CANNOT_CREATE,
     }
 }
 
 fn run_code(error: &RunError) -> u8 {
     match error {
         RunError::Source(error) => source_code(error),
-        RunError::Encode(EncodeError::Window(_)) => exit::CONFIG,
+        RunError::Encode(EncodeError::Window(_) | EncodeError::Resume { .. }) => exit::CONFIG,
+        RunError::Decode(DecodersError::Topic(_)) => exit::UNAVAILABLE,
+        RunError::Decode(_) => exit::CONFIG,
         RunError::Encode(_) | RunError::Broken(_) => exit::INTERNAL,
         RunError::Sink(error) => sink_code(error),
     }
@@ -120,6 +132,9 @@ pub(in crate::cli) fn source_code(error: &SourceError) -> u8 {
     match error {
         SourceError::Io { .. } => exit::NO_INPUT,
         SourceError::Format { .. } => exit::DATA,
+        SourceError::Unavailable(_) | SourceError::Fenced(_) => exit::UNAVAILABLE,
+        SourceError::Refused(_) => exit::CONFIG,
+        SourceError::Internal(_) => exit::INTERNAL,
     }
 }
 
@@ -127,6 +142,8 @@ fn sink_code(error: &SinkError) -> u8 {
     match error {
         SinkError::Create { .. } => exit::CANNOT_CREATE,
         SinkError::Write { .. } | SinkError::Packets { .. } => exit::IO,
+        SinkError::Aborted(_) | SinkError::Unavailable(_) | SinkError::Fenced(_) => exit::UNAVAILABLE,
+        SinkError::Refused(_) => exit::CONFIG,
         SinkError::ReadBack { .. }
         | SinkError::Decode { .. }
         | SinkError::Length { .. }

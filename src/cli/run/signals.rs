@@ -5,11 +5,11 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGINT and SIGTERM, which mean the same; where they cannot be caught they end the process at once.
-pub(super) struct Signals(Option<(Signal, Signal)>);
+pub(in crate::cli) struct Signals(Option<(Signal, Signal)>);
 
 impl Signals {
     /// Catches them from here on. Has to be called within a tokio runtime.
-    pub(super) fn catch() -> Self {
+    pub(in crate::cli) fn catch() -> Self {
         let caught =
             || -> io::Result<_> { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) };
         match caught() {
@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// Waits for the next one. May be dropped and called again.
-    pub(super) async fn next(&mut self) {
+    pub(in crate::cli) async fn next(&mut self) {
         match &mut self.0 {
             Some((interrupt, terminate)) => tokio::select! {
                 _ = interrupt.recv() => {}

@@ -1,5 +1,6 @@
 //! The document, the examples and the code say the same.
 
+use super::super::kafka as kafka_keys;
 use super::*;
 
 fn root() -> &'static Path {
@@ -16,36 +17,71 @@ fn every_shipped_pipeline_is_valid() {
     }
 }
 
-/// Every section with the keys it may have, as `section` or `section type`.
-fn all_keys() -> Vec<(String, &'static [&'static str])> {
+/// A table with the keys it may have.
+struct Keys {
+    /// Its title in the document.
+    title: String,
+    /// Its path in problems.
+    path: &'static str,
+    /// A pipeline file that ends within it.
+    opening: String,
+    keys: &'static [&'static str],
+}
+
+fn all_keys() -> Vec<Keys> {
+    let section = |title: &str, path, opening: &str, keys| Keys {
+        title: title.to_owned(),
+        path,
+        opening: opening.to_owned(),
+        keys,
+    };
+    let kind = |section: &str, path, opening: &str, name: &str, keys| Keys {
+        title: format!("`{section}`, type `{name}`"),
+        path,
+        opening: format!("{opening}\ntype = {name:?}"),
+        keys,
+    };
+    let kafka = "[source]\ntype = \"kafka\"\n";
     let mut all = vec![
-        (String::new(), TOP_LEVEL_KEYS),
-        ("window".to_owned(), window::KEYS),
-        ("dead_letters".to_owned(), sink::DEAD_LETTER_KEYS),
+        section("Top level", "", "", TOP_LEVEL_KEYS),
+        section("`[window]`", "window.", "[window]", window::KEYS),
+        section("`[delivery]`", "delivery.", "[delivery]", delivery::KEYS),
+        section("`[dead_letters]`", "dead_letters.", "[dead_letters]", sink::DEAD_LETTER_KEYS),
+        section("`tls`", "source.tls.", &format!("{kafka}[source.tls]"), kafka_keys::TLS_KEYS),
+        section("`sasl`", "source.sasl.", &format!("{kafka}[source.sasl]"), kafka_keys::SASL_KEYS),
+        section(
+            "`create_topic`",
+            "sinks[0].create_topic.",
+            "[[sinks]]\ntype = \"kafka\"\n[sinks.create_topic]",
+            kafka_keys::CREATE_TOPIC_KEYS,
+        ),
+        section(
+            "`[source.decoding]`, codec `packets`",
+            "source.decoding.",
+            &format!("{kafka}[source.decoding]\ncodec = \"packets\""),
+            kafka_keys::PACKETS_KEYS,
+        ),
     ];
-    all.extend(source::KINDS.iter().map(|kind| (format!("source {}", kind.name), kind.keys)));
-    all.extend(encoder::KINDS.iter().map(|kind| (format!("encoder {}", kind.name), kind.keys)));
-    all.extend(sink::KINDS.iter().map(|kind| (format!("sinks {}", kind.name), kind.keys)));
+    all.extend(
+        source::KINDS.iter().map(|found| kind("[source]", "source.", "[source]", found.name, found.keys)),
+    );
+    all.extend(
+        encoder::KINDS.iter().map(|found| kind("[encoder]", "encoder.", "[encoder]", found.name, found.keys)),
+    );
+    all.extend(
+        sink::KINDS.iter().map(|found| kind("[[sinks]]", "sinks[0].", "[[sinks]]", found.name, found.keys)),
+    );
     all
 }
 
 #[test]
 fn every_known_key_is_read() {
-    for (section, keys) in all_keys() {
-        for key in keys.iter().filter(|key| **key != "type") {
-            let (path, text) = match section.split_once(' ') {
-                Some(("sinks", kind)) => {
-                    ("sinks[0].".to_owned(), format!("[[sinks]]\ntype = {kind:?}\n{key} = {{}}"))
-                }
-                Some((section, kind)) => {
-                    (format!("{section}."), format!("[{section}]\ntype = {kind:?}\n{key} = {{}}"))
-                }
-                None if section.is_empty() => (String::new(), format!("{key} = 0")),
-                None => (format!("{section}."), format!("[{section}]\n{key} = {{}}")),
-            };
-            let path = format!("{path}{key}: expected ");
-            let found = problems(&text);
-            assert!(found.iter().any(|problem| problem.contains(&path)), "{section} {key}: {found:#?}");
+    for Keys { title, path, opening, keys } in all_keys() {
+        for key in keys.iter().filter(|key| !matches!(**key, "type" | "codec")) {
+            let expected = format!("{path}{key}: expected ");
+            // A key takes no table or no number.
+            let found = ["{}", "0"].map(|value| problems(&format!("{opening}\n{key} = {value}"))).concat();
+            assert!(found.iter().any(|problem| problem.contains(&expected)), "{title} {key}: {found:#?}");
         }
     }
 }
@@ -58,13 +94,7 @@ fn every_known_key_is_documented() {
         let (title, text) = section.split_once('\n').unwrap();
         sections.push((title, text));
     }
-    for (section, keys) in all_keys() {
-        let title = match section.split_once(' ') {
-            Some(("sinks", kind)) => format!("`[[sinks]]`, type `{kind}`"),
-            Some((section, kind)) => format!("`[{section}]`, type `{kind}`"),
-            None if section.is_empty() => "Top level".to_owned(),
-            None => format!("`[{section}]`"),
-        };
+    for Keys { title, keys, .. } in all_keys() {
         let text = sections.iter().find(|(found, _)| *found == title);
         let (_, text) = text.unwrap_or_else(|| panic!("no section {title:?}"));
         let rows: Vec<_> =

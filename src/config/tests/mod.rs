@@ -1,5 +1,6 @@
 mod decoding;
 mod document;
+mod kafka;
 mod refusals;
 mod robustness;
 
@@ -45,6 +46,13 @@ fn with(old: &str, new: &str) -> String {
     VALID.replace(old, new)
 }
 
+fn file_source(text: &str) -> FileSourceConfig {
+    match parse(text).unwrap().source {
+        SourceConfig::File(source) => source,
+        SourceConfig::Kafka(source) => panic!("{source:?}"),
+    }
+}
+
 fn problems(text: &str) -> Vec<String> {
     parse(text).unwrap_err().problems().iter().map(ToString::to_string).collect()
 }
@@ -64,7 +72,9 @@ fn count(number: usize) -> NonZeroUsize {
 fn what_is_left_out_has_its_default() {
     let config = parse(&with("[window]\nframe_size = 512\n", "")).unwrap();
     assert_eq!(config.name, "ecg");
-    assert_eq!(config.window, WindowConfig { frame_size: None, max_gap: None, max_streams: count(10_000) });
+    let window =
+        WindowConfig { frame_size: None, max_gap: None, max_streams: count(10_000), idle_timeout: None };
+    assert_eq!(config.window, window);
     let source = FileSourceConfig {
         path: PathBuf::from("in.csv"),
         options: FileOptions { sample_rate_hz: Some(250.0), ..FileOptions::default() },
@@ -73,10 +83,11 @@ fn what_is_left_out_has_its_default() {
     let encoder = RvqEncoderConfig {
         model: PathBuf::from("models/m"),
         frames_per_packet: count(16),
+        max_packet_delay: None,
         batch_size: count(32),
         threads: count(1),
     };
-    assert_eq!(config.encoder, EncoderConfig::Rvq(encoder));
+    assert_eq!(config.encoder, Some(EncoderConfig::Rvq(encoder)));
     let sinks = [
         SinkConfig::File(FileSinkConfig { path: PathBuf::from("out.rvl") }),
         SinkConfig::Mirror(MirrorSinkConfig {
@@ -107,10 +118,12 @@ fn what_is_given_arrives() {
         frame_size = 256
         max_gap_ms = 1500
         max_streams = 7
+        idle_timeout_secs = 30
         [encoder]
         type = "rvq"
         model = "m"
         frames_per_packet = 4096
+        max_packet_delay_ms = 250
         batch_size = 8
         threads = 2
         "#,
@@ -133,16 +146,18 @@ fn what_is_given_arrives() {
         WindowConfig {
             frame_size: Some(count(256)),
             max_gap: Some(Duration::from_millis(1500)),
-            max_streams: count(7)
+            max_streams: count(7),
+            idle_timeout: Some(Duration::from_secs(30)),
         }
     );
     let encoder = RvqEncoderConfig {
         model: PathBuf::from("m"),
         frames_per_packet: count(4096),
+        max_packet_delay: Some(Duration::from_millis(250)),
         batch_size: count(8),
         threads: count(2),
     };
-    assert_eq!(config.encoder, EncoderConfig::Rvq(encoder));
+    assert_eq!(config.encoder, Some(EncoderConfig::Rvq(encoder)));
     let sinks = [
         SinkConfig::Stdout(StdoutSinkConfig { format: StdoutFormat::Json }),
         SinkConfig::Mirror(MirrorSinkConfig {
@@ -151,13 +166,13 @@ fn what_is_given_arrives() {
         }),
     ];
     assert_eq!(config.sinks, sinks);
-    assert_eq!(config.dead_letters, Some(DeadLetterConfig { path: PathBuf::from("refused.jsonl") }));
+    assert_eq!(config.dead_letters, Some(DeadLetterConfig::File { path: PathBuf::from("refused.jsonl") }));
 }
 
 #[test]
 fn csv_options_arrive() {
     let options = "time_column = \"t\"\ndelimiter = \"\\t\"\nheader = true";
-    let SourceConfig::File(source) = parse(&with("sample_rate_hz = 250", options)).unwrap().source;
+    let source = file_source(&with("sample_rate_hz = 250", options));
     let csv = CsvOptions { time_column: Some("t".to_owned()), delimiter: Some('\t'), header: Some(true) };
     assert_eq!(source.options.csv, csv);
 }
@@ -166,7 +181,7 @@ fn csv_options_arrive() {
 fn every_sample_type_goes_by_its_own_name() {
     for sample_type in SampleType::ALL {
         let text = with("sample_rate_hz = 250", &format!("sample_type = \"{sample_type}\""));
-        let SourceConfig::File(source) = parse(&text).unwrap().source;
+        let source = file_source(&text);
         assert_eq!(source.options.sample_type, Some(sample_type));
     }
 }
@@ -175,11 +190,9 @@ fn every_sample_type_goes_by_its_own_name() {
 fn variables_stand_for_values_of_the_declared_type() {
     let config = parse(&with("frame_size = 512", "frame_size = \"${SIZE}\"")).unwrap();
     assert_eq!(config.window.frame_size, Some(count(128)));
-    let config = parse(&with("sample_rate_hz = 250", "sample_rate_hz = \"${RATE:-0.5}\"")).unwrap();
-    let SourceConfig::File(source) = config.source;
+    let source = file_source(&with("sample_rate_hz = 250", "sample_rate_hz = \"${RATE:-0.5}\""));
     assert_eq!(source.options.sample_rate_hz, Some(0.5));
-    let config = parse(&with("sample_rate_hz = 250", "header = \"${HEADER:-false}\"")).unwrap();
-    let SourceConfig::File(source) = config.source;
+    let source = file_source(&with("sample_rate_hz = 250", "header = \"${HEADER:-false}\""));
     assert_eq!(source.options.csv.header, Some(false));
     let config = parse(&with("path = \"out.rvl\"", "path = \"${DIR:-out}/${SIZE}.rvl\"")).unwrap();
     assert_eq!(config.sinks[0], SinkConfig::File(FileSinkConfig { path: PathBuf::from("out/128.rvl") }));

@@ -130,9 +130,13 @@ fn missing_keys_stand_at_the_table_that_lacks_them() {
         ("path = \"in.csv\"\n", "", "p.toml:2: source.path: missing"),
         ("model = \"models/m\"\n", "", "p.toml:8: encoder.model: missing"),
         ("path = \"out.rvl\"\n", "", "p.toml:11: sinks[0].path: missing"),
-        ("type = \"mirror\"\n", "", "p.toml:14: sinks[1].type: missing; one of file, mirror, stdout"),
+        ("type = \"mirror\"\n", "", "p.toml:14: sinks[1].type: missing; one of file, mirror, stdout, kafka"),
         ("type = \"rvq\"\n", "", "p.toml:8: encoder.type: missing; one of rvq"),
-        ("name = \"ecg\"", "name = \"ecg\"\n[dead_letters]", "p.toml:2: dead_letters.path: missing"),
+        (
+            "name = \"ecg\"",
+            "name = \"ecg\"\n[dead_letters]",
+            "p.toml:2: dead_letters: says not where: give 'path', a file, or 'topic', a Kafka topic",
+        ),
     ];
     for (old, new, expected) in cases {
         assert_eq!(problem(old, new), expected);
@@ -157,7 +161,7 @@ fn words_are_checked_against_the_known_ones() {
         (
             "type = \"mirror\"",
             "type = \"miror\"",
-            "p.toml:15: sinks[1].type: expected one of file, mirror, stdout, found the text \"miror\" (did you mean 'mirror'?)",
+            "p.toml:15: sinks[1].type: expected one of file, mirror, stdout, kafka, found the text \"miror\" (did you mean 'mirror'?)",
         ),
         (
             "max_prd_percent = 25",

@@ -9,6 +9,7 @@
 //! | `weights.npz` | the weights in Keras' order, as [`super::weights`] lays them out, to train on |
 //! | `README.md` | the card |
 
+mod decoder;
 mod description;
 mod place;
 
@@ -17,6 +18,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use decoder::DecoderModel;
 pub use description::ModelMetadata;
 use description::{Description, EncoderType, sha256};
 
@@ -126,6 +128,8 @@ pub enum Existing {
 pub struct ModelDirectory {
     path: PathBuf,
     description: Description,
+    /// What `description` was read from.
+    text: String,
     files: BTreeMap<String, Vec<u8>>,
     quantizer: ResidualVectorQuantizer,
     golden: GoldenVectors,
@@ -187,13 +191,13 @@ impl ModelDirectory {
     /// There is no such file, or it cannot be understood.
     pub fn read_id(path: &Path) -> Result<ModelId, DirectoryError> {
         match read_description(path) {
-            Ok(description) => Ok(description.id),
+            Ok((description, _)) => Ok(description.id),
             Err(kind) => Err(DirectoryError { path: path.to_owned(), kind }),
         }
     }
 
     fn read(path: &Path) -> Result<Self, DirectoryErrorKind> {
-        let description = read_description(path)?;
+        let (description, text) = read_description(path)?;
         if let Some(file) = REQUIRED.into_iter().find(|file| !description.files.contains_key(*file)) {
             return Err(malformed(MODEL_TOML, format!("it does not list {file}")));
         }
@@ -208,18 +212,14 @@ impl ModelDirectory {
             }
             files.insert(name.clone(), bytes);
         }
-        let npz = |file: &str| {
-            let bytes = files.get(file).map(Vec::as_slice).unwrap_or_default();
-            Npz::read(bytes).map_err(|error| malformed(file, error.to_string()))
-        };
+        let bytes = |file: &str| files.get(file).map(Vec::as_slice).unwrap_or_default();
         let architecture = &description.architecture;
-        let quantizer =
-            read_codebooks(&npz(CODEBOOKS)?, architecture).map_err(|reason| malformed(CODEBOOKS, reason))?;
-        let golden = GoldenVectors::from_npz(&npz(GOLDEN)?, architecture)
+        let quantizer = codebooks_of(bytes(CODEBOOKS), architecture)?;
+        let golden = GoldenVectors::from_npz(&read_npz(GOLDEN, bytes(GOLDEN))?, architecture)
             .map_err(|error| malformed(GOLDEN, error.to_string()))?;
         // The card is for people: a model runs without it.
         let card = fs::read_to_string(path.join(CARD)).unwrap_or_default();
-        Ok(Self { path: path.to_owned(), description, files, quantizer, golden, card })
+        Ok(Self { path: path.to_owned(), description, text, files, quantizer, golden, card })
     }
 
     /// Where it was read from.
@@ -304,13 +304,14 @@ impl ModelDirectory {
 }
 
 /// The files of a model but `model.toml` and the card.
-fn read_description(path: &Path) -> Result<Description, DirectoryErrorKind> {
+/// What `model.toml` says, and its text.
+fn read_description(path: &Path) -> Result<(Description, String), DirectoryErrorKind> {
     if !path.is_dir() {
         return Err(DirectoryErrorKind::NoDirectory);
     }
     let text = String::from_utf8(read_file(path, MODEL_TOML)?)
         .map_err(|_| malformed(MODEL_TOML, "it is not text".to_owned()))?;
-    Description::parse(&text)
+    Ok((Description::parse(&text)?, text))
 }
 
 fn contents(
@@ -336,6 +337,19 @@ fn contents(
         (WEIGHTS, npz(WEIGHTS, write_weights(model))?),
     ];
     Ok(files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect())
+}
+
+fn read_npz(file: &str, bytes: &[u8]) -> Result<Npz, DirectoryErrorKind> {
+    Npz::read(bytes).map_err(|error| malformed(file, error.to_string()))
+}
+
+/// The quantiser that the bytes of `codebooks.npz` hold.
+fn codebooks_of(
+    bytes: &[u8],
+    architecture: &Architecture,
+) -> Result<ResidualVectorQuantizer, DirectoryErrorKind> {
+    let npz = read_npz(CODEBOOKS, bytes)?;
+    read_codebooks(&npz, architecture).map_err(|reason| malformed(CODEBOOKS, reason))
 }
 
 fn read_codebooks(npz: &Npz, architecture: &Architecture) -> Result<ResidualVectorQuantizer, String> {

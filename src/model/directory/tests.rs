@@ -29,7 +29,7 @@ fn write(path: &Path, existing: Existing) -> Result<ModelId, DirectoryError> {
 }
 
 /// A folder with a model named `m` in it.
-fn written() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn written() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m");
     write(&path, Existing::Keep).unwrap();

@@ -4,7 +4,7 @@ use crate::packet::MAX_CHANNELS;
 use crate::packet::bits::{unzigzag, zigzag};
 use crate::packet::error::PacketError;
 use crate::packet::fields::{Fields, put};
-use crate::packet::header::{sample_type_code, sample_type_of};
+use crate::signal::SampleType;
 use crate::signal::{ChannelInfo, StreamInfo, StreamKey};
 
 /// Whole numbers up to this size are written as integers.
@@ -16,7 +16,7 @@ pub(super) fn encode(info: &StreamInfo) -> Result<Vec<u8>, PacketError> {
     let mut out = Vec::new();
     put(&mut out, info.key.as_str())?;
     put_number(&mut out, info.sample_rate_hz)?;
-    put(&mut out, sample_type_code(info.sample_type))?;
+    put(&mut out, info.sample_type.code())?;
     put(&mut out, info.stored_bits)?;
     put(&mut out, info.channels.len() as u64)?;
     for channel in &info.channels {
@@ -34,7 +34,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<StreamInfo, PacketError> {
     let key = StreamKey::new(take_text(&mut fields, "key")?);
     let sample_rate_hz = take_number(&mut fields, "sample rate")?;
     let code: u8 = fields.take("sample type")?;
-    let sample_type = sample_type_of(code).ok_or_else(|| {
+    let sample_type = SampleType::of_code(code).ok_or_else(|| {
         PacketError::unsupported(format!("stream record: sample type {code} needs a newer version"))
     })?;
     let stored_bits = fields.take("stored bits")?;

@@ -22,12 +22,14 @@ mod number;
 mod raw;
 mod rows;
 mod time_unit;
+mod write;
 
 pub use csv::{Column, CsvColumns};
 pub use error::{DecodeError, Place};
 pub use influx::InfluxFields;
 pub use json::{JsonFields, JsonLayout, JsonPath, JsonPathError};
 pub use time_unit::{TimeField, TimeUnit};
+pub(crate) use write::MessageWriter;
 
 use rows::Rows;
 

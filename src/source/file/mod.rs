@@ -260,22 +260,23 @@ mod tests {
     pub(super) fn read(path: &Path, options: &FileOptions) -> Result<Read, SourceError> {
         let mut source = open(path, options)?;
         let total = source.total_samples();
-        let SourceEvent::Stream(info) = source.next_event()? else { panic!("the stream comes first") };
+        let SourceEvent::Stream { info, .. } = source.next_event()? else { panic!("the stream comes first") };
         let mut read = Read { info, chunks: Vec::new(), dead_letters: Vec::new(), total };
         loop {
             match source.next_event()? {
-                SourceEvent::Stream(info) => panic!("a second stream {info:?}"),
+                SourceEvent::Stream { info, .. } => panic!("a second stream {info:?}"),
                 SourceEvent::Chunk(chunk) => {
                     assert_eq!(chunk.stream, 0);
                     assert!(!chunk.samples.is_empty());
                     assert!(chunk.samples.iter().all(|sample| read.info.sample_type.holds(*sample)));
                     read.chunks.push(chunk);
                 }
-                SourceEvent::DeadLetter(letter) => read.dead_letters.push(letter),
+                SourceEvent::DeadLetter { letter, .. } => read.dead_letters.push(letter),
                 SourceEvent::End => break,
+                other => panic!("{other:?} is nothing that a recording says"),
             }
         }
-        assert_eq!(source.next_event()?, SourceEvent::End);
+        assert!(matches!(source.next_event()?, SourceEvent::End));
         Ok(read)
     }
 

@@ -91,7 +91,7 @@ impl<R: RowReader> RowSource<R> {
         if rows == 0 {
             self.close_hole();
             let flaw = self.reader.flaw().map(|flaw| self.dead_letter(self.row, flaw.reason, flaw.samples));
-            self.ready.extend(flaw.map(SourceEvent::DeadLetter));
+            self.ready.extend(flaw.map(|letter| SourceEvent::DeadLetter { origin: 0, letter }));
             self.state = State::Ended;
             return Ok(());
         }
@@ -125,7 +125,7 @@ impl<R: RowReader> RowSource<R> {
             let samples = hole.rows * self.info.channels.len() as u64;
             let reason = format!("sample {}: {}", hole.first_row, self.reader.missing());
             let letter = self.dead_letter(hole.first_row, reason, samples);
-            self.ready.push_back(SourceEvent::DeadLetter(letter));
+            self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
             self.after_gap = true;
         }
     }
@@ -137,7 +137,9 @@ impl<R: RowReader> RowSource<R> {
         }
         let end_row = first_row + (samples.len() / self.info.channels.len()) as u64;
         self.ready.push_back(SourceEvent::Chunk(Chunk {
+            origin: 0,
             stream: 0,
+            arrival_ns: None,
             position: Position::Byte(self.reader.byte_of(end_row)),
             time_ns: self.start_ns.map(|start| start.saturating_add(self.info.duration_ns(first_row))),
             after_gap: std::mem::take(&mut self.after_gap),
@@ -147,7 +149,14 @@ impl<R: RowReader> RowSource<R> {
 
     fn dead_letter(&self, row: u64, reason: String, samples: u64) -> DeadLetter {
         let position = Position::Byte(self.reader.byte_of(row));
-        DeadLetter { stage: Stage::Source, origin: self.origin.clone(), position, reason, samples }
+        DeadLetter {
+            stage: Stage::Source,
+            origin: self.origin.clone(),
+            position,
+            reason,
+            samples,
+            message: None,
+        }
     }
 }
 
@@ -160,7 +169,7 @@ impl<R: RowReader> Source for RowSource<R> {
             match self.state {
                 State::Start => {
                     self.state = State::Reading;
-                    return Ok(SourceEvent::Stream(self.info.clone()));
+                    return Ok(SourceEvent::Stream { origin: 0, info: self.info.clone() });
                 }
                 State::Reading => self.read_block()?,
                 State::Ended => return Ok(SourceEvent::End),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The way to a value in a JSON object: `data.ecg`, `leads[0].v`, `["a.b"].c`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,35 @@ enum Step {
     Index(usize),
 }
 
+/// What is made has no element behind this one, so that a path does not fill the memory.
+const MAX_INDEX: usize = 4096;
+
+impl Step {
+    /// The place that the step leads to, made where it is missing; what else stands there is replaced.
+    fn enter<'v>(&self, value: &'v mut Value) -> &'v mut Value {
+        match self {
+            Self::Name(name) => {
+                if !value.is_object() {
+                    *value = Value::Object(Map::new());
+                }
+                &mut value[name.as_str()]
+            }
+            Self::Index(index) => {
+                if !value.is_array() {
+                    *value = Value::Array(Vec::new());
+                }
+                let index = (*index).min(MAX_INDEX);
+                if let Value::Array(items) = value
+                    && items.len() <= index
+                {
+                    items.resize(index + 1, Value::Null);
+                }
+                &mut value[index]
+            }
+        }
+    }
+}
+
 impl JsonPath {
     /// The path as it was written.
     pub fn as_str(&self) -> &str {
@@ -30,6 +59,11 @@ impl JsonPath {
             Step::Name(name) => value.get(name),
             Step::Index(index) => value.get(index),
         })
+    }
+
+    /// Puts a value at the path, with the objects and arrays on the way to it.
+    pub(in crate::source::decoding) fn put(&self, root: &mut Value, value: Value) {
+        *self.steps.iter().fold(root, |at, step| step.enter(at)) = value;
     }
 }
 

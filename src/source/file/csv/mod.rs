@@ -122,13 +122,15 @@ impl CsvSource {
             Err(reason) => {
                 self.flush();
                 self.after_gap = true;
-                self.ready.push_back(SourceEvent::DeadLetter(DeadLetter {
+                let letter = DeadLetter {
                     stage: Stage::Source,
                     origin: self.origin.clone(),
                     position: Position::Byte(self.table.start_byte()),
                     reason: format!("line {}: {reason}", self.table.line()),
                     samples: self.info.channels.len() as u64,
-                }));
+                    message: None,
+                };
+                self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
             }
         }
         Ok(())
@@ -147,7 +149,9 @@ impl CsvSource {
             return;
         }
         self.ready.push_back(SourceEvent::Chunk(Chunk {
+            origin: 0,
             stream: 0,
+            arrival_ns: None,
             position: Position::Byte(self.end_byte),
             time_ns: self.start_ns,
             after_gap: std::mem::take(&mut self.after_gap),
@@ -165,7 +169,7 @@ impl Source for CsvSource {
             match self.state {
                 State::Start => {
                     self.state = State::Reading;
-                    return Ok(SourceEvent::Stream(self.info.clone()));
+                    return Ok(SourceEvent::Stream { origin: 0, info: self.info.clone() });
                 }
                 State::Reading => self.read_row()?,
                 State::Ended => return Ok(SourceEvent::End),

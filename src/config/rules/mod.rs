@@ -1,0 +1,64 @@
+//! Rules across sections.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::section::{Refused, Report};
+use super::{DeadLetterConfig, DeliveryConfig, SinkConfig, SourceConfig, WindowConfig};
+
+mod kafka;
+
+/// The sections, each valid alone. Those that were refused are left out, so that the problems found here show
+/// beside theirs.
+pub(super) struct Sections<'a> {
+    pub(super) source: Option<&'a SourceConfig>,
+    pub(super) window: Option<&'a WindowConfig>,
+    pub(super) delivery: Option<&'a DeliveryConfig>,
+    /// What `[delivery]` says itself.
+    pub(super) delivery_keys: &'a [String],
+    pub(super) sinks: &'a [Result<SinkConfig, Refused>],
+    pub(super) dead_letters: Option<&'a DeadLetterConfig>,
+}
+
+/// Reports what the sections may not have together.
+pub(super) fn check(sections: &Sections<'_>, report: &Report<'_>) {
+    one_stdout(sections.sinks, report);
+    one_writer_per_file(sections, report);
+    kafka::check(sections, report);
+}
+
+fn one_stdout(sinks: &[Result<SinkConfig, Refused>], report: &Report<'_>) {
+    let stdout = sinks.iter().enumerate().filter(|(_, sink)| matches!(sink, Ok(SinkConfig::Stdout(_))));
+    let mut places = stdout.map(|(i, _)| format!("sinks[{i}]"));
+    let Some(first) = places.next() else { return };
+    for place in places {
+        report.refuse(&format!("{place}.type"), format!("{first} already writes to standard output"));
+    }
+}
+
+fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
+    let read = match sections.source {
+        Some(SourceConfig::File(file)) => Some(("source.path".to_owned(), file.path.as_path())),
+        _ => None,
+    };
+    let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {
+        Ok(SinkConfig::File(file)) => Some((format!("sinks[{i}].path"), file.path.as_path())),
+        _ => None,
+    });
+    let letters = match sections.dead_letters {
+        Some(DeadLetterConfig::File { path }) => Some(("dead_letters.path".to_owned(), path.as_path())),
+        _ => None,
+    };
+    let mut used: Vec<(String, PathBuf)> = Vec::new();
+    for (key, path) in read.into_iter().chain(written).chain(letters) {
+        let plain = plain(path);
+        if let Some((user, _)) = used.iter().find(|(_, used)| *used == plain) {
+            report.refuse(&key, format!("the same file as {user}: it would be overwritten"));
+        }
+        used.push((key, plain));
+    }
+}
+
+/// The path without `.`; `..` stays, as what it leads to depends on links.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|component| *component != Component::CurDir).collect()
+}
