@@ -131,7 +131,8 @@ fn base(client: &KafkaClientConfig, id: &str) -> ClientConfig {
         .set("reconnect.backoff.ms", "100")
         // A transaction lasts ten seconds: a broker that is back has to be found well within them.
         .set("reconnect.backoff.max.ms", "2000")
-        .set("topic.metadata.refresh.interval.ms", "30000");
+        // New topics and partitions are found within this time.
+        .set("topic.metadata.refresh.interval.ms", "5000");
     let debug = client.client_options.contains_key("debug");
     config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     secure(&mut config, client);
