@@ -21,6 +21,8 @@ impl KafkaSource {
             self.lost = Some(Instant::now());
         }
         let gone = |topic: &str, partition| partitions.find_partition(topic, partition).is_some();
+        // What was to be taken up may go again before it was.
+        self.assigned = self.assigned.take().map(|assigned| without(&assigned, &gone));
         tracing::info!(partitions = %names(partitions), lost, "partitions are taken away");
         self.ahead.retain(|message| {
             use rdkafka::Message;
@@ -206,6 +208,16 @@ fn offsets(starts: &[Start]) -> TopicPartitionList {
         let _ = place.set_offset(Offset::Offset(start.next));
     }
     partitions
+}
+
+fn without(partitions: &TopicPartitionList, gone: &dyn Fn(&str, i32) -> bool) -> TopicPartitionList {
+    let mut left = TopicPartitionList::new();
+    for place in partitions.elements() {
+        if !gone(place.topic(), place.partition()) {
+            left.add_partition(place.topic(), place.partition());
+        }
+    }
+    left
 }
 
 fn names(partitions: &TopicPartitionList) -> String {
