@@ -64,6 +64,8 @@ pub(crate) fn producer_config(
         .set("acks", "all")
         .set("linger.ms", "5")
         .set("compression.type", sink.compression.as_str())
+        // Whether a topic that is written to is made where it is missing is for the brokers to say.
+        .set("allow.auto.create.topics", "true")
         .set("message.max.bytes", MESSAGE_MAX_BYTES)
         // librdkafka's own bound is a gigabyte, which a broker that is away would fill.
         .set("queue.buffering.max.kbytes", "65536");
@@ -115,6 +117,8 @@ pub(crate) fn writer_config(client: &KafkaClientConfig) -> ClientConfig {
         .set("acks", "all")
         .set("linger.ms", "5")
         .set("message.timeout.ms", "0")
+        // Whether a topic that is written to is made where it is missing is for the brokers to say.
+        .set("allow.auto.create.topics", "true")
         .set("message.max.bytes", MESSAGE_MAX_BYTES)
         .set("queue.buffering.max.kbytes", "65536");
     set_options(&mut config, client, |name| !is_consumer_only(name));
@@ -280,7 +284,7 @@ mod tests {
                 ("message.timeout.ms", "0"),
                 ("compression.type", "lz4"),
                 ("linger.ms", "50"),
-                ("allow.auto.create.topics", "false"),
+                ("allow.auto.create.topics", "true"),
             ],
         );
         config.create::<rdkafka::producer::BaseProducer>().unwrap();

@@ -258,6 +258,15 @@ impl TransactionLog for KafkaLog {
     }
 
     fn commit(&mut self) -> Result<(), Fault> {
+        // librdkafka waits for acknowledgements, too, but looks for them ten times a second only.
+        self.producer.flush(CALL, &self.stop).map_err(|error| match error {
+            KafkaError::Flush(_) => Fault::Abortable(format!(
+                "messages were not acknowledged within {} s: do the topics that are written to exist, and can their \
+                 brokers be reached?",
+                CALL.as_secs()
+            )),
+            error => self.fault(&error),
+        })?;
         self.producer.inner().commit_transaction(CALL).map_err(|error| self.fault(&error))
     }
 
