@@ -225,12 +225,10 @@ impl AckProducer {
     }
 
     /// Asks whether the brokers are there, and takes back a complaint if they are.
-    pub(crate) fn look(&self, within: Duration) -> bool {
-        let there = self.producer.client().fetch_metadata(None, within).is_ok();
-        if there {
+    pub(crate) fn look(&self, within: Duration) {
+        if self.producer.client().fetch_metadata(None, within).is_ok() {
             self.reporter().ok();
         }
-        there
     }
 
     /// The first failure since the last call.

@@ -179,10 +179,11 @@ impl EncodeStage {
         }
     }
 
-    /// Has packets leave whose first frame has waited since `before` or longer. Returns how long the oldest
-    /// of the others has waited.
-    pub fn flush_waiting(&mut self, before: Instant) -> Option<Instant> {
-        self.origins.values_mut().filter_map(|streams| streams.flush_waiting(before, &mut self.full)).min()
+    /// Has packets leave whose first frame has waited since `before` or longer.
+    pub fn flush_waiting(&mut self, before: Instant) {
+        for streams in self.origins.values_mut() {
+            streams.flush_waiting(before, &mut self.full);
+        }
     }
 
     /// Closes the open frames of streams that have been idle since `before` or longer.

@@ -222,7 +222,7 @@ impl OriginStreams {
         }
     }
 
-    pub(super) fn flush_waiting(&mut self, before: Instant, full: &mut Vec<Run>) -> Option<Instant> {
+    pub(super) fn flush_waiting(&mut self, before: Instant, full: &mut Vec<Run>) {
         let due: Vec<_> = self
             .waiting
             .iter()
@@ -230,7 +230,6 @@ impl OriginStreams {
             .map(|(stream, _)| *stream)
             .collect();
         due.into_iter().for_each(|stream| self.send(stream, full));
-        self.waiting.values().map(|waiting| waiting.since).min()
     }
 
     pub(super) fn flush(&mut self, full: &mut Vec<Run>) {

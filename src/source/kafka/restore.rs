@@ -151,12 +151,7 @@ impl Restore {
         starts.into_iter().map(move |start| {
             let windows = self.windows.get_mut(&start.partition).map(|windows| {
                 let own = |key: &Vec<u8>| changelog::topic_of(key) == Some(&start.topic);
-                let found = windows.extract_if(|key, _| own(key)).map(|(_, window)| window);
-                // What is older than the partition is another topic's of the same name.
-                found
-                    .filter(|(next, _)| !start.fresh && *next <= start.end)
-                    .map(|(_, window)| window)
-                    .collect()
+                windows.extract_if(|key, _| own(key)).map(|(_, (_, window))| window).collect()
             });
             (start, windows.unwrap_or_default())
         })
