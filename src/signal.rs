@@ -206,6 +206,19 @@ pub enum Origin {
         /// The partition.
         partition: i32,
     },
+    /// A file that is followed while it grows, over its rotations.
+    File {
+        /// Its path.
+        path: Arc<str>,
+    },
+    /// A serial port, from the start of a run: what it sends cannot be read again, and each run counts its frames
+    /// from 0.
+    Port {
+        /// Its path.
+        path: Arc<str>,
+        /// When the run began, in milliseconds since the Unix epoch.
+        since_ms: i64,
+    },
     /// A replay of recordings, which has positions that nobody keeps.
     Replay {
         /// The topic that the pipeline reads otherwise, empty where it reads none.
@@ -218,6 +231,8 @@ impl fmt::Display for Origin {
         match self {
             Self::Whole => f.write_str("source"),
             Self::Partition { topic, partition } => write!(f, "{topic}/{partition}"),
+            Self::File { path } => f.write_str(path),
+            Self::Port { path, since_ms } => write!(f, "{path}@{since_ms}"),
             Self::Replay { .. } => f.write_str("replay"),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) fn topic_of(record_key: &[u8]) -> Option<&str> {
 pub(crate) fn place(origin: &Origin) -> Option<(&str, i32)> {
     match origin {
         Origin::Partition { topic, partition } => Some((topic, *partition)),
-        Origin::Whole | Origin::Replay { .. } => None,
+        _ => None,
     }
 }
 

@@ -112,7 +112,7 @@ impl Sink for FileSink {
                 let key = StreamKey::new(format!("{origin}/{}", info.key));
                 Arc::new(StreamInfo { key, ..StreamInfo::clone(info) })
             }
-            Origin::Whole | Origin::Replay { .. } => Arc::clone(info),
+            _ => Arc::clone(info),
         };
         let number = match self.keys.get(&info.key) {
             Some(number) => *number,

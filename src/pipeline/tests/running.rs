@@ -41,7 +41,7 @@ impl Group {
 fn partition_of(origin: &Origin) -> usize {
     match origin {
         Origin::Partition { partition, .. } => *partition as usize,
-        Origin::Whole | Origin::Replay { .. } => unreachable!(),
+        _ => unreachable!(),
     }
 }
 

@@ -163,7 +163,7 @@ impl Topics {
 fn name(template: &TopicTemplate, key: &str, origin: &Origin) -> Result<String, SinkError> {
     let topic = match origin {
         Origin::Partition { topic, .. } | Origin::Replay { topic } => topic,
-        Origin::Whole => "",
+        Origin::Whole | Origin::File { .. } | Origin::Port { .. } => "",
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let key: String = key.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
