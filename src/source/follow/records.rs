@@ -221,7 +221,7 @@ mod tests {
         let pieces = parser.pieces(&block(100, b"0,1\n1,x\n2,3\n"), Some(b"t,v"));
         let (samples, refused) = flat(&pieces);
         assert_eq!(samples, [1.0, 3.0]);
-        let reason = "the line at byte 104: column 1: \"x\" is not a whole number that fits i16";
+        let reason = "the line at byte 104: column 1: \"x\" is not a finite number";
         assert_eq!(refused, [(108, reason.to_owned())]);
         assert_eq!(pieces.iter().map(|piece| piece.end).collect::<Vec<_>>(), [104, 108, 112]);
     }

@@ -57,7 +57,9 @@ pub(super) fn successor(path: &Path, read: &Identity, consumed: u64) -> Result<O
         let is_current = current.as_ref().is_some_and(|current| is_same(current, &metadata));
         let is_copy = metadata.len() == consumed && read.begins(&file)?;
         let modified_ns = modified_ns(&metadata);
-        if is_current || read.is_entry(&metadata) || is_copy || modified_ns <= read.modified_ns {
+        // An empty one was cut as its copy was made, at the same time.
+        let is_empty = metadata.len() == 0;
+        if is_empty || is_current || is_copy || read.is_entry(&metadata) || modified_ns <= read.modified_ns {
             continue;
         }
         if first.as_ref().is_none_or(|(first_ns, _)| modified_ns < *first_ns) {
