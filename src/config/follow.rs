@@ -20,17 +20,24 @@ pub struct FollowSourceConfig {
     pub decoding: DecodingOptions,
 }
 
+const STARTS: &[(&str, Start)] = &[("beginning", Start::Beginning), ("end", Start::End)];
+
 /// What a recording that is read once may say of itself, and a followed file says in its decoding.
 const DECODING_KEYS: &[&str] =
     &["format", "sample_rate_hz", "channels", "sample_type", "endian", "time_column", "delimiter", "header"];
 
 /// Refuses what only a followed file has.
 pub(super) fn refuse_keys(section: &mut Section<'_>) {
-    for key in ["start", "decoding"] {
-        if let Ok(Some(_)) = section.value(key) {
-            section.refuse(key, "only with follow = true");
-        }
+    const ONLY: &str = "only with follow = true";
+    if let Ok(Some(_)) = section.choice("start", STARTS) {
+        section.refuse("start", ONLY);
     }
+    let reason = match section.value("decoding") {
+        Ok(Some(Value::Table(_))) => ONLY.to_owned(),
+        Ok(Some(other)) => format!("expected a table, found {}", other.describe()),
+        Ok(None) | Err(Refused) => return,
+    };
+    section.refuse("decoding", reason);
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Result<FollowSourceConfig, Refused> {
@@ -39,7 +46,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Result<FollowSourceConfig, Refu
         Some(reason) => Err(section.refuse("path", reason)),
         None => Ok(path),
     });
-    let start = section.choice("start", &[("beginning", Start::Beginning), ("end", Start::End)]);
+    let start = section.choice("start", STARTS);
     for key in DECODING_KEYS {
         if let Ok(Some(_)) = section.value(key) {
             section.refuse(

@@ -1,14 +1,14 @@
 //! One path that is followed, over all the files that have had it.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::identity::Identity;
 use super::rotation::{self, Found};
 use super::streams::Streams;
-use super::tail::{Kind, READ_BYTES, Tail, last_whole};
+use super::tail::{Kind, MAX_LINE_BYTES, READ_BYTES, Tail, last_whole};
 use super::{Shared, Start};
 use crate::signal::{Origin, OriginIndex};
 use crate::source::{OpenOrigin, SourceError, SourceEvent};
@@ -90,7 +90,7 @@ impl Follower {
         Self { path, name, tail: None, place, leaving: None, windows, origin: None, streams, trouble: None }
     }
 
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -106,11 +106,6 @@ impl Follower {
     /// True if a file is being read.
     pub(super) fn is_open(&self) -> bool {
         self.tail.is_some()
-    }
-
-    /// True if the file that is read is that one.
-    pub(super) fn reads(&self, metadata: &std::fs::Metadata) -> bool {
-        self.tail.as_ref().is_some_and(|tail| tail.identity().is_entry(metadata))
     }
 
     /// Bytes behind the position.
@@ -242,7 +237,13 @@ impl Follower {
         let current = match std::fs::metadata(&self.path) {
             Ok(current) if tail.identity().is_entry(&current) => {
                 self.leaving = None;
-                self.trouble = None;
+                self.trouble = (tail.unfinished() >= MAX_LINE_BYTES as u64).then(|| {
+                    let (bytes, from) = (tail.unfinished(), tail.consumed());
+                    format!(
+                        "{}: no line ends within the {bytes} bytes from byte {from} on: is it text?",
+                        self.name
+                    )
+                });
                 self.tail = Some(tail);
                 return Ok(Looked::Nothing);
             }

@@ -19,7 +19,7 @@ mod streams;
 mod tail;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
@@ -148,7 +148,7 @@ impl FollowSource {
         if is_pattern(&self.path) {
             self.crowded = false;
             for file in names::matches(&self.path) {
-                if self.followers.iter().any(|follower| follower.path() == file) || self.was_followed(&file) {
+                if self.followers.iter().any(|follower| follower.path() == file) || self.is_rotation(&file) {
                     continue;
                 }
                 if self.followers.iter().filter(|follower| follower.is_open()).count() >= MAX_FILES {
@@ -168,17 +168,11 @@ impl FollowSource {
         self.shared.telemetry.file_lag(lag);
     }
 
-    /// True for a file that is read as another's rotation.
-    fn was_followed(&self, file: &std::path::Path) -> bool {
-        let name =
-            |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let has_its_name = |follower: &Follower| {
-            follower.path().parent() == file.parent()
-                && rotation::is_rotation(&name(follower.path()), &name(file))
-        };
-        self.followers.iter().any(has_its_name)
-            || std::fs::metadata(file)
-                .is_ok_and(|metadata| self.followers.iter().any(|follower| follower.reads(&metadata)))
+    /// True for a file that had the name of another one that is followed, and is read as part of it.
+    fn is_rotation(&self, file: &Path) -> bool {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut paths = self.followers.iter().map(Follower::path);
+        paths.any(|path| path.parent() == file.parent() && rotation::is_rotation(&name(path), &name(file)))
     }
 
     fn tell_health(&self) {

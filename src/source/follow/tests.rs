@@ -408,6 +408,22 @@ fn what_cannot_be_read_is_said_and_tried_again() {
 }
 
 #[test]
+fn bytes_that_are_no_lines_are_told_once_they_are_many() {
+    let mut case = Case::new(csv());
+    std::fs::write(case.current(), vec![0; 3 << 20]).unwrap();
+    case.look_until_quiet();
+    let trouble = case.process.as_ref().unwrap().0.trouble().unwrap().to_owned();
+    assert!(
+        trouble.ends_with("no line ends within the 3145728 bytes from byte 0 on: is it text?"),
+        "{trouble}"
+    );
+    case.append("\nt,v\n0,0\n");
+    case.look_until_quiet();
+    assert_eq!(case.letters[0], "the line at byte 0 has 3145729 bytes, 1048576 are possible");
+    assert_eq!(case.process.as_ref().unwrap().0.trouble(), None);
+}
+
+#[test]
 fn columns_are_found_in_the_header_of_each_file() {
     let mut case = Case::new(csv());
     std::fs::write(case.current(), "t,v\n0,0\n").unwrap();
