@@ -163,12 +163,15 @@ impl Follower {
                 match rotation::find(&self.path, &identity, consumed)? {
                     Found::At(path, kind) => {
                         let tail = Tail::open(&path, kind, unit, base, consumed)?;
-                        let place = if kind == Kind::Named {
-                            "where it was left"
-                        } else {
-                            "its rest, in another file"
-                        };
-                        tracing::info!(file = %path.display(), byte = consumed, "followed from {place}");
+                        let place = path.display();
+                        match kind {
+                            Kind::Named => {
+                                tracing::info!(file = %place, byte = consumed, "followed from where it was left")
+                            }
+                            Kind::Rotated | Kind::Copy => {
+                                tracing::info!(file = %self.name, byte = consumed, "rotated meanwhile: its rest is read from {place}");
+                            }
+                        }
                         tail
                     }
                     Found::Lost => {
