@@ -200,7 +200,9 @@ impl Encoding {
         let added = match self.stage.add_stream(origin, info) {
             Ok(added) => added,
             // A source of many streams goes on without the one; its chunks become dead letters.
-            Err(EncodeError::Window(error)) if matches!(from, Origin::Partition { .. }) => {
+            Err(EncodeError::Window(error))
+                if matches!(from, Origin::Partition { .. } | Origin::File { .. }) =>
+            {
                 tracing::warn!(origin = %from, "{error}");
                 return Ok(Ok(()));
             }

@@ -23,6 +23,12 @@ pub(super) fn check(sections: &Sections<'_>, report: &Report<'_>) {
         }
         Some(SourceConfig::File(_)) => {
             samples_become_packets(sections, report);
+            no_delivery(sections, report);
+            nothing_needs_a_kafka_source(sections, report);
+        }
+        Some(SourceConfig::Follow(_)) => {
+            samples_become_packets(sections, report);
+            no_transactions(sections, report);
             nothing_needs_a_kafka_source(sections, report);
         }
         None => {}
@@ -92,7 +98,7 @@ fn samples_become_packets(sections: &Sections<'_>, report: &Report<'_>) {
     }
 }
 
-fn nothing_needs_a_kafka_source(sections: &Sections<'_>, report: &Report<'_>) {
+fn no_delivery(sections: &Sections<'_>, report: &Report<'_>) {
     if let Some(delivery) = sections.delivery {
         if delivery.guarantee == Guarantee::ExactlyOnce {
             report.refuse(
@@ -106,10 +112,30 @@ fn nothing_needs_a_kafka_source(sections: &Sections<'_>, report: &Report<'_>) {
         for key in other_keys.filter(|key| known.contains(key) && *key != "guarantee") {
             report.refuse(
                 &format!("delivery.{key}"),
-                "only for a source of type \"kafka\": a file is read from its beginning",
+                "only for a source of type \"kafka\", or one that follows files: a file is read from its beginning",
             );
         }
     }
+}
+
+/// What delivers packets of followed files is no transaction.
+fn no_transactions(sections: &Sections<'_>, report: &Report<'_>) {
+    if sections.delivery.is_some_and(|delivery| delivery.guarantee == Guarantee::ExactlyOnce) {
+        report.refuse(
+            "delivery.guarantee",
+            "exactly_once needs a source of type \"kafka\", whose positions are part of the transaction; leave it out: a \
+             sink of type \"file\" gets every frame once even so, one of type \"kafka\" at least once",
+        );
+    }
+    for key in sections.delivery_keys.iter().filter(|key| *key == "instance") {
+        report.refuse(
+            &format!("delivery.{key}"),
+            "only for a source of type \"kafka\": a state file is one process's alone",
+        );
+    }
+}
+
+fn nothing_needs_a_kafka_source(sections: &Sections<'_>, report: &Report<'_>) {
     for (place, sink) in kafka_sinks(sections) {
         if sink.topic.names_topic() {
             report.refuse(

@@ -1,5 +1,6 @@
 mod decoding;
 mod document;
+mod follow;
 mod kafka;
 mod refusals;
 mod robustness;
@@ -49,7 +50,7 @@ fn with(old: &str, new: &str) -> String {
 fn file_source(text: &str) -> FileSourceConfig {
     match parse(text).unwrap().source {
         SourceConfig::File(source) => source,
-        SourceConfig::Kafka(source) => panic!("{source:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a configuration to stages that are ready to run.
 
+mod follow;
 mod kafka;
 
 use std::path::Path;
@@ -124,19 +125,29 @@ impl Pipeline {
             _ => CodecStage::Decode(kafka::decode_stage(config)?),
         };
         let abandoned = Arc::<AtomicBool>::default();
+        let mut committer: Option<Box<dyn Committer>> = None;
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
             (None, SourceConfig::File(source)) => (file::open(&source.path, &source.options)?, None, false),
+            (None, SourceConfig::Follow(source)) => {
+                let (source, keeper) = follow::open(config, source, &telemetry)?;
+                committer = Some(Box::new(keeper));
+                (Box::new(source), None, true)
+            }
             (None, SourceConfig::Kafka(source)) => {
                 let (source, member) = Member::join(config, source, &telemetry)?;
                 (Box::new(source), Some(member), true)
             }
         };
+        if let Some(member) = &member {
+            committer = member.committer(&telemetry, &abandoned)?;
+        }
+        let goes_on = member.is_some() || committer.is_some();
         let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(config.sinks.len() + 1);
         sinks.extend(dead_letters(config, member.as_ref(), &telemetry, &abandoned)?);
         for sink in &config.sinks {
             sinks.push(match sink {
-                SinkConfig::File(sink) if member.is_some() => Box::new(FileSink::resume(&sink.path)?),
+                SinkConfig::File(sink) if goes_on => Box::new(FileSink::resume(&sink.path)?),
                 SinkConfig::File(sink) => Box::new(FileSink::create(&sink.path)?),
                 SinkConfig::Kafka(sink) => {
                     if let Some(model) = &model {
@@ -156,11 +167,7 @@ impl Pipeline {
         Ok(Self {
             name: config.name.clone(),
             source,
-            committer: member
-                .as_ref()
-                .map(|member| member.committer(&telemetry, &abandoned))
-                .transpose()?
-                .flatten(),
+            committer,
             stage,
             pace: pace(config, encoding, live),
             sinks,
@@ -227,7 +234,7 @@ fn dead_letters(
         }
         (Some(DeadLetterConfig::File { path }), _) => {
             // What was kept by a daemon stays there.
-            let goes_on = matches!(config.source, SourceConfig::Kafka(_));
+            let goes_on = !matches!(config.source, SourceConfig::File(_));
             DeadLetterSink::create(Some(path), goes_on)?
         }
         _ => DeadLetterSink::create(None, false)?,
