@@ -1,5 +1,6 @@
 //! Finding out where a file that was not finished can be continued.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use super::FileParts;
@@ -17,6 +18,8 @@ pub struct Recovered {
     pub streams: Vec<RecoveredStream>,
     /// Where the bytes before `end` went.
     pub parts: FileParts,
+    /// True if the file was finished: it has its footer.
+    pub closed: bool,
     /// The number of the next stream.
     pub(super) next_stream: u32,
     /// Packets after the last index block.
@@ -31,6 +34,8 @@ pub struct RecoveredStream {
     pub number: u32,
     /// What it is.
     pub info: StreamInfo,
+    /// Number of its first frame; that of `next_frame` where it has none.
+    pub first_frame: u64,
     /// Number of the frame after its last packet.
     pub next_frame: u64,
 }
@@ -43,18 +48,27 @@ pub fn recover<R: Read>(input: R) -> Result<Recovered, PacketError> {
     let mut reader = Reader::new(input);
     let mut packets = PacketParts::default();
     let mut streams: Vec<RecoveredStream> = Vec::new();
+    let mut places: HashMap<u32, usize> = HashMap::new();
     let mut unindexed: Vec<IndexEntry> = Vec::new();
+    let mut indexed = None;
     let closed = loop {
         match reader.next_event() {
             Ok(Event::Stream { number, info, .. }) => {
-                streams.push(RecoveredStream { number, info, next_frame: 0 });
+                places.insert(number, streams.len());
+                streams.push(RecoveredStream { number, info, first_frame: 0, next_frame: 0 });
             }
             Ok(Event::Packet { stream, packet, offset, parts }) => {
                 let Header { first_frame, frames, .. } = packet.header;
                 packets += parts;
-                unindexed.retain(|entry| Some(entry.offset) > reader.last_block);
+                if reader.last_block != indexed {
+                    indexed = reader.last_block;
+                    unindexed.clear();
+                }
                 unindexed.push(IndexEntry { stream, first_frame, frames, offset });
-                if let Some(known) = streams.iter_mut().find(|known| known.number == stream) {
+                let known = places.get(&stream).and_then(|place| streams.get_mut(*place));
+                if let Some(known) = known {
+                    let first = if known.next_frame == 0 { first_frame } else { known.first_frame };
+                    known.first_frame = first.min(first_frame);
                     known.next_frame = known.next_frame.max(first_frame + u64::from(frames));
                 }
             }
@@ -71,6 +85,7 @@ pub fn recover<R: Read>(input: R) -> Result<Recovered, PacketError> {
     }
     Ok(Recovered {
         end: reader.whole_end,
+        closed,
         next_stream: streams.iter().map(|stream| stream.number.saturating_add(1)).max().unwrap_or(0),
         streams,
         parts: FileParts { packets, container },
