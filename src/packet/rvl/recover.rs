@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use super::FileParts;
-use super::index::{IndexEntry, footer};
+use super::index::footer;
 use super::reader::{Event, Reader};
+use super::seek::Written;
 use crate::packet::{ErrorKind, Header, PacketError, PacketParts};
 use crate::signal::StreamInfo;
 
@@ -23,7 +24,9 @@ pub struct Recovered {
     /// The number of the next stream.
     pub(super) next_stream: u32,
     /// Packets after the last index block.
-    pub(super) unindexed: Vec<IndexEntry>,
+    pub(super) unindexed: Vec<Written>,
+    /// Stream records after it.
+    pub(super) unplaced: Vec<u64>,
     pub(super) last_block: Option<u64>,
 }
 
@@ -49,11 +52,20 @@ pub fn recover<R: Read>(input: R) -> Result<Recovered, PacketError> {
     let mut packets = PacketParts::default();
     let mut streams: Vec<RecoveredStream> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
-    let mut unindexed: Vec<IndexEntry> = Vec::new();
+    let mut unindexed: Vec<Written> = Vec::new();
+    let mut unplaced = Vec::new();
     let mut indexed = None;
     let closed = loop {
         match reader.next_event() {
-            Ok(Event::Stream { number, info, .. }) => {
+            Ok(Event::Stream { number, info, recovered }) => {
+                if reader.last_block != indexed {
+                    indexed = reader.last_block;
+                    unindexed.clear();
+                    unplaced.clear();
+                }
+                if !recovered {
+                    unplaced.push(reader.last_stream);
+                }
                 places.insert(number, streams.len());
                 streams.push(RecoveredStream { number, info, first_frame: 0, next_frame: 0 });
             }
@@ -63,8 +75,9 @@ pub fn recover<R: Read>(input: R) -> Result<Recovered, PacketError> {
                 if reader.last_block != indexed {
                     indexed = reader.last_block;
                     unindexed.clear();
+                    unplaced.clear();
                 }
-                unindexed.push(IndexEntry { stream, first_frame, frames, offset });
+                unindexed.push(Written::new(stream, offset, &packet.header));
                 let known = places.get(&stream).and_then(|place| streams.get_mut(*place));
                 if let Some(known) = known {
                     let first = if known.next_frame == 0 { first_frame } else { known.first_frame };
@@ -78,18 +91,31 @@ pub fn recover<R: Read>(input: R) -> Result<Recovered, PacketError> {
             Err(error) => return Err(error),
         }
     };
-    unindexed.retain(|entry| Some(entry.offset) > reader.last_block);
     let mut container = reader.container();
     if closed {
         container.index -= footer(0)?.len() as u64;
     }
+    let (mut end, mut last_block) = (reader.whole_end, reader.last_block);
+    match last_block {
+        // The block is written again, with the seek record that it lacks.
+        Some(block) if reader.awaits_seek => {
+            container.index -= end - block;
+            (end, last_block) = (block, reader.block_before);
+        }
+        block if block != indexed => {
+            unindexed.clear();
+            unplaced.clear();
+        }
+        _ => {}
+    }
     Ok(Recovered {
-        end: reader.whole_end,
+        end,
         closed,
         next_stream: streams.iter().map(|stream| stream.number.saturating_add(1)).max().unwrap_or(0),
         streams,
         parts: FileParts { packets, container },
         unindexed,
-        last_block: reader.last_block,
+        unplaced,
+        last_block,
     })
 }
