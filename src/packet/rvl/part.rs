@@ -129,6 +129,15 @@ impl<R: Read + Seek> Part<R> {
         }
     }
 
+    /// The packet that the index has at this place.
+    ///
+    /// # Errors
+    /// It is damaged, or cannot be read.
+    pub fn packet(&mut self, entry: &IndexEntry) -> Result<Packet, PacketError> {
+        let (head, bytes) = read_whole(&mut self.file, entry.offset, kind::PACKET)?;
+        Packet::from_bytes(bytes.get(head.head_bytes..).unwrap_or_default())
+    }
+
     fn read_packet(&mut self, entry: IndexEntry) -> Result<(), PacketError> {
         let IndexEntry { stream, offset, .. } = entry;
         let read = read_whole(&mut self.file, offset, kind::PACKET);
