@@ -26,6 +26,8 @@ pub(super) struct Segment {
     pub(super) start_ns: i64,
     /// The turn in which it was written last.
     pub(super) written: u64,
+    /// The checkpoint behind its last packet.
+    pub(super) checkpoint: u64,
     /// True if it has what no disk has for sure.
     dirty: bool,
     /// True if it is worth nothing before it is closed.
@@ -62,6 +64,7 @@ impl Segment {
             opened_ns,
             start_ns,
             written: 0,
+            checkpoint: 0,
             dirty: true,
             discarded,
         }))

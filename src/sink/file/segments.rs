@@ -240,11 +240,10 @@ impl SegmentSink {
     fn close(&mut self, key: &Arc<str>) -> Result<(), SinkError> {
         let Some(segment) = self.open.remove(key) else { return Ok(()) };
         self.telemetry.segments_open(-1);
-        let path = segment.path.clone();
+        let (path, checkpoint) = (segment.path.clone(), segment.checkpoint);
         self.bytes_written += segment.close(self.syncs_segments())?;
         self.telemetry.segment(SegmentEvent::Closed);
         self.telemetry.segments_waiting(1);
-        let checkpoint = self.checkpoints + 1;
         self.closed.push(Closed { path, ends: HashMap::new(), checkpoint, _lock: None });
         if self.options.read_again != ReadAgain::Uncommitted {
             self.settle()?;
@@ -365,9 +364,9 @@ impl Sink for SegmentSink {
             return Ok(());
         }
         self.turn += 1;
-        let turn = self.turn;
+        let (turn, checkpoint) = (self.turn, self.checkpoints + 1);
         let segment = self.segment(&key, header.time_ns)?;
-        segment.written = turn;
+        (segment.written, segment.checkpoint) = (turn, checkpoint);
         segment.write(outgoing.stream, &info, &outgoing.bytes)?;
         if self.open.get(&key).is_some_and(|segment| self.is_full(segment)) {
             self.close(&key)?;

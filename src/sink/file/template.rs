@@ -224,6 +224,7 @@ impl PathTemplate {
                 Piece::Copy => atoms.push(Atom::Copies),
             }
         }
+        atoms.dedup_by(|next, before| matches!((next, before), (Atom::Byte(b'/'), Atom::Byte(b'/'))));
         atoms
     }
 }
