@@ -12,7 +12,7 @@ use crate::packet::rvl::{Event, Part, Reader};
 /// A file under way.
 pub(in crate::cli) enum SegmentReader {
     /// From front to back.
-    Whole(Reader<Box<dyn Read>>),
+    Whole(Box<Reader<Box<dyn Read>>>),
     /// By its index.
     Part {
         part: Box<Part<File>>,
@@ -28,7 +28,7 @@ impl SegmentReader {
             true => Box::new(std::io::stdin()),
             false => Box::new(File::open(path).map_err(|error| open_error(path, &error))?),
         };
-        Ok(Self::Whole(Reader::new(input)))
+        Ok(Self::Whole(Box::new(Reader::new(input))))
     }
 
     /// Reads what `windows` may want; everything where the file does not say where that is.

@@ -1,5 +1,6 @@
 //! Reading a part of a file by its index.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Seek};
 
@@ -158,9 +159,8 @@ impl<R: Read + Seek> Part<R> {
         });
         match packet {
             Ok((packet, parts)) => {
-                if !self.streams.contains_key(&stream) {
-                    let info = described_by(stream, &packet.header);
-                    self.streams.insert(stream, info.clone());
+                if let Entry::Vacant(unknown) = self.streams.entry(stream) {
+                    let info = unknown.insert(described_by(stream, &packet.header)).clone();
                     self.queue.push_back(Event::Stream { number: stream, info, recovered: true });
                 }
                 self.queue.push_back(Event::Packet { stream, packet, offset, parts });
