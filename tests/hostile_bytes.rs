@@ -12,7 +12,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 use rivulet::model::ModelId;
-use rivulet::packet::rvl::{Event, Reader, Writer, read_index, recover};
+use rivulet::packet::rvl::{Event, Part, Reader, Writer, recover};
 use rivulet::packet::{ChannelSide, Header, Layer, LayerId, Packet};
 use rivulet::signal::{ChannelInfo, SampleType, StreamInfo, StreamKey};
 
@@ -140,7 +140,9 @@ fn read_file(bytes: &[u8]) {
             break;
         }
     }
-    let _ = read_index(&mut Cursor::new(bytes));
+    if let Ok(Some(mut part)) = Part::open(Cursor::new(bytes)) {
+        while !matches!(part.next_event(&mut |_| true), Ok(Event::End { .. }) | Err(_)) {}
+    }
     let _ = recover(bytes);
 }
 

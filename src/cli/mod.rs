@@ -1,14 +1,17 @@
 //! The command line: one file per verb.
 
+mod cat;
 mod decode;
 mod eval;
 mod inspect;
 mod model;
 mod replay;
 mod run;
+mod segments;
 #[cfg(feature = "train")]
 mod train;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -36,8 +39,12 @@ enum Verb {
     Validate(validate::Arguments),
     /// Turn packets back into samples.
     Decode(decode::Arguments),
-    /// Show what a .rvl file holds.
+    /// Show what .rvl files hold.
     Inspect(inspect::Arguments),
+    /// Join .rvl files into one.
+    Cat(cat::Arguments),
+    /// Check that .rvl files are whole.
+    Verify(verify::Arguments),
     /// Measure a model on recordings.
     Eval(eval::Arguments),
     /// Make, look at and check models.
@@ -107,7 +114,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Validate(arguments) => validate::run(arguments),
         Verb::Decode(arguments) => decode::run(arguments),
-        Verb::Inspect(arguments) => inspect::run(arguments),
+        Verb::Inspect(arguments) => inspect::run(&arguments),
+        Verb::Cat(arguments) => cat::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Eval(arguments) => eval::run(arguments),
         Verb::Model(arguments) => model::run(arguments),
         #[cfg(feature = "train")]

@@ -171,7 +171,7 @@ fn say_where_it_goes(config: &PipelineConfig, options: &ReplayOptions) {
     }
     for sink in &config.sinks {
         match sink {
-            SinkConfig::File(file) => tracing::info!("packets go to the file {}", file.path.display()),
+            SinkConfig::File(file) => tracing::info!("packets go to the file {}", file.path),
             SinkConfig::Kafka(kafka) => {
                 tracing::info!(brokers = kafka.client.brokers, "packets go to the topic {}", kafka.topic);
             }

@@ -1,10 +1,10 @@
 //! Several pipeline files at once, and the rules across them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::rules::plain;
 use super::{DeadLetterConfig, PipelineConfig, Problem, SinkConfig, SourceConfig, StateStore};
+use crate::sink::PathTemplate;
 
 impl PipelineConfig {
     /// Reads every pipeline of `paths`: a file is one pipeline, a directory holds one in each of its `*.toml`
@@ -46,14 +46,27 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// What only one pipeline of a process may have.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Own {
     Name(String),
     StandardOutput,
-    File(PathBuf),
+    File(PathTemplate),
 }
 
 impl Own {
+    fn of_file(path: &Path) -> Self {
+        Self::File(PathTemplate::of_path(&plain(path)))
+    }
+
+    /// True if both claim the same.
+    fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(other)) => one == other,
+            (Self::StandardOutput, Self::StandardOutput) => true,
+            (Self::File(one), Self::File(other)) => one.overlaps(other),
+            _ => false,
+        }
+    }
+
     fn refusal(&self, owner: &PipelineConfig) -> String {
         let PipelineConfig { name, .. } = owner;
         let file = owner.problem("name", "").file;
@@ -67,13 +80,13 @@ impl Own {
 
 /// What more than one of `configs` claims for itself, or one writes and another reads.
 fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
-    let mut owners: BTreeMap<Own, &PipelineConfig> = BTreeMap::new();
+    let mut owners: Vec<(Own, &PipelineConfig)> = Vec::new();
     let mut problems = Vec::new();
     for config in configs {
         for (key, own) in claims(config) {
-            match owners.get(&own) {
-                Some(owner) => problems.push(config.problem(&key, own.refusal(owner))),
-                None => drop(owners.insert(own, config)),
+            match owners.iter().find(|(owned, _)| owned.meets(&own)) {
+                Some((owned, owner)) => problems.push(config.problem(&key, owned.refusal(owner))),
+                None => owners.push((own, config)),
             }
         }
     }
@@ -83,10 +96,10 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
             SourceConfig::Follow(source) => &source.path,
             SourceConfig::Kafka(_) => continue,
         };
-        let read = Own::File(plain(path));
+        let read = Own::of_file(path);
         // A pipeline that reads what it writes itself was refused before.
-        if let Some(owner) = owners.get(&read) {
-            problems.push(config.problem("source.path", read.refusal(owner)));
+        if let Some((owned, owner)) = owners.iter().find(|(owned, _)| owned.meets(&read)) {
+            problems.push(config.problem("source.path", owned.refusal(owner)));
         }
     }
     problems
@@ -96,16 +109,18 @@ fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
     let mut claims = vec![("name".to_owned(), Own::Name(config.name.clone()))];
     for (i, sink) in config.sinks.iter().enumerate() {
         match sink {
-            SinkConfig::File(file) => claims.push((format!("sinks[{i}].path"), Own::File(plain(&file.path)))),
+            SinkConfig::File(file) => {
+                claims.push((format!("sinks[{i}].path"), Own::File(file.path.of_pipeline(&config.name))));
+            }
             SinkConfig::Stdout(_) => claims.push((format!("sinks[{i}].type"), Own::StandardOutput)),
             SinkConfig::Mirror(_) | SinkConfig::Kafka(_) => {}
         }
     }
     if let Some(DeadLetterConfig::File { path }) = &config.dead_letters {
-        claims.push(("dead_letters.path".to_owned(), Own::File(plain(path))));
+        claims.push(("dead_letters.path".to_owned(), Own::of_file(path)));
     }
     if let StateStore::File { path } = &config.delivery.state {
-        claims.push(("delivery.state_path".to_owned(), Own::File(plain(path))));
+        claims.push(("delivery.state_path".to_owned(), Own::of_file(path)));
     }
     claims
 }

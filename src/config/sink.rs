@@ -1,10 +1,12 @@
 //! `[[sinks]]` and `[dead_letters]`: where packets and refused inputs go.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use super::kafka::{self, KafkaSinkConfig};
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
 use super::value::Value;
+use crate::sink::{PathTemplate, Roll, SyncPolicy};
 
 /// A sink's type and its options.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +24,14 @@ pub enum SinkConfig {
 /// Options of the `file` sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSinkConfig {
-    /// The file to write.
-    pub path: PathBuf,
+    /// The file to write, or what the names of segments are made of.
+    pub path: PathTemplate,
+    /// When the next segment begins.
+    pub roll: Roll,
+    /// When what was written is forced to disk; none for what fits the source.
+    pub sync: Option<SyncPolicy>,
+    /// Segments that grow at the same time, at most.
+    pub max_open_segments: NonZeroUsize,
 }
 
 /// Options of the `mirror` sink.
@@ -74,7 +82,11 @@ pub enum DeadLetterConfig {
 }
 
 pub(super) const KINDS: &[Kind<SinkConfig>] = &[
-    Kind { name: "file", keys: &["type", "path"], read: |section| read_file(section).map(SinkConfig::File) },
+    Kind {
+        name: "file",
+        keys: &["type", "path", "roll_bytes", "roll_secs", "roll_packets", "sync", "max_open_segments"],
+        read: |section| read_file(section).map(SinkConfig::File),
+    },
     Kind {
         name: "mirror",
         keys: &["type", "max_prd_percent", "on_violation"],
@@ -135,8 +147,43 @@ pub(super) fn read_dead_letters(
 }
 
 fn read_file(section: &mut Section<'_>) -> Result<FileSinkConfig, Refused> {
+    let path = read_template(section);
+    let roll = read_roll(section);
+    let sync = section.choice(
+        "sync",
+        &[
+            ("checkpoint", SyncPolicy::Checkpoint),
+            ("segment", SyncPolicy::Segment),
+            ("never", SyncPolicy::Never),
+        ],
+    );
+    let max_open_segments = section.count_or("max_open_segments", 1..=65_536, 256);
+    let (path, roll) = (path?, roll?);
+    if roll != Roll::default() && !path.tells_segments_apart() {
+        return Err(section.refuse(
+            "path",
+            "gives every segment the same name; put {number:06} or {start:%Y-%m-%dT%H} into it, or leave the roll_ keys out",
+        ));
+    }
+    Ok(FileSinkConfig { path, roll, sync: sync?, max_open_segments: max_open_segments? })
+}
+
+fn read_template(section: &mut Section<'_>) -> Result<PathTemplate, Refused> {
     let path = section.path("path");
-    Ok(FileSinkConfig { path: section.required("path", path)? })
+    let path = section.required("path", path)?;
+    let text = path.to_str().unwrap_or_default();
+    PathTemplate::parse(text).map_err(|message| section.refuse("path", message))
+}
+
+fn read_roll(section: &mut Section<'_>) -> Result<Roll, Refused> {
+    let mut limit = |key, most| {
+        let count = section.count(key, 1..=most)?;
+        Ok(count.and_then(|count| NonZeroU64::new(count.get() as u64)))
+    };
+    let bytes = limit("roll_bytes", 1 << 50);
+    let secs = limit("roll_secs", 366 * 86_400);
+    let packets = limit("roll_packets", 1 << 40);
+    Ok(Roll { bytes: bytes?, secs: secs?, packets: packets? })
 }
 
 fn read_mirror(section: &mut Section<'_>) -> Result<MirrorSinkConfig, Refused> {

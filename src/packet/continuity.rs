@@ -7,6 +7,10 @@ use super::Header;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Continuity {
     next_frame: Option<u64>,
+    /// When the last packet ended.
+    end_ns: Option<i64>,
+    /// True if the next packet is the first one of a stream of the same key, which may count its frames anew.
+    is_other: bool,
 }
 
 /// What a packet adds to its stream.
@@ -18,6 +22,8 @@ pub struct Step {
     pub repeated_frames: u32,
     /// Frames behind those that are new.
     pub new_frames: u32,
+    /// True if the frames are counted anew from this packet on: nobody knows how many are missing before it.
+    pub new_count: bool,
 }
 
 impl Step {
@@ -38,25 +44,47 @@ impl Continuity {
 
     /// A stream that begins with frame `first_frame`.
     pub fn from_frame(first_frame: u64) -> Self {
-        Self { next_frame: Some(first_frame) }
+        Self { next_frame: Some(first_frame), ..Self::default() }
+    }
+
+    /// What follows is another stream of the same key, in the same file or another one. It goes on with the frames,
+    /// repeats some, or counts them anew: that is so if its first packet has a number that was there and a time that
+    /// was not.
+    pub fn go_on_with_other(&mut self) {
+        self.is_other = true;
     }
 
     /// What the packet with this header adds. The stream's end does not move before [`Continuity::advance`].
     pub fn step(&self, header: &Header) -> Step {
-        let expected = self.next_frame.unwrap_or(header.first_frame);
+        let new_count = self.counts_anew(header);
+        let expected = self.next_frame.filter(|_| !new_count).unwrap_or(header.first_frame);
         let repeated = expected.saturating_sub(header.first_frame).min(u64::from(header.frames));
         let repeated_frames = u32::try_from(repeated).unwrap_or(header.frames);
         Step {
             missing_frames: header.first_frame.saturating_sub(expected),
             repeated_frames,
             new_frames: header.frames - repeated_frames,
+            new_count,
         }
+    }
+
+    fn counts_anew(&self, header: &Header) -> bool {
+        let is_new = |(time, end)| time >= end;
+        self.is_other
+            && self.next_frame.is_some_and(|next| header.first_frame < next)
+            && header.time_ns.zip(self.end_ns).is_some_and(is_new)
     }
 
     /// Takes the packet with this header for read.
     pub fn advance(&mut self, header: &Header) {
         let end = header.first_frame.saturating_add(u64::from(header.frames));
-        self.next_frame = Some(self.next_frame.map_or(end, |next| next.max(end)));
+        let before = self.next_frame.filter(|_| !self.counts_anew(header));
+        self.is_other = false;
+        self.next_frame = Some(before.map_or(end, |next| next.max(end)));
+        let end_ns = header.end_ns();
+        if before.is_none_or(|before| before < end) && end_ns.is_some() {
+            self.end_ns = end_ns;
+        }
     }
 }
 
@@ -74,7 +102,7 @@ mod tests {
     }
 
     fn step(missing_frames: u64, repeated_frames: u32, new_frames: u32) -> Step {
-        Step { missing_frames, repeated_frames, new_frames }
+        Step { missing_frames, repeated_frames, new_frames, new_count: false }
     }
 
     #[test]
@@ -88,6 +116,29 @@ mod tests {
         assert_eq!(stream.step(&header(6, 1)), step(0, 0, 1));
         stream.advance(&header(3, 1));
         assert_eq!(stream.step(&header(6, 1)), step(0, 0, 1), "a repeat does not take it back");
+    }
+
+    #[test]
+    fn another_stream_of_the_key_goes_on_repeats_or_counts_anew() {
+        let at = |first_frame, seconds: i64| Header {
+            time_ns: Some(seconds * 1_000_000_000),
+            ..header(first_frame, 4)
+        };
+        let mut stream = Continuity::from_frame(0);
+        stream.advance(&at(0, 0));
+        assert_eq!(stream.step(&at(0, 900)), step(0, 4, 0), "clocks may be set");
+        stream.go_on_with_other();
+        assert_eq!(stream.step(&at(4, 900)), step(0, 0, 4));
+        assert_eq!(stream.step(&at(5, 6)), step(1, 0, 4));
+        assert_eq!(stream.step(&at(2, 3)), step(0, 2, 2));
+        assert_eq!(stream.step(&header(0, 4)), step(0, 4, 0));
+        assert_eq!(stream.step(&at(0, 6)), Step { new_count: true, ..step(0, 0, 4) });
+        stream.advance(&at(0, 6));
+        assert_eq!(stream.step(&at(4, 12)), step(0, 0, 4));
+        assert_eq!(stream.step(&at(0, 900)), step(0, 4, 0));
+        stream.go_on_with_other();
+        stream.advance(&at(0, 6));
+        assert_eq!(stream.step(&at(0, 900)), step(0, 4, 0), "the repeat showed what the count is");
     }
 
     #[test]

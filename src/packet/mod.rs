@@ -24,7 +24,7 @@ pub use side::ChannelSide;
 pub use wire::PacketParts;
 
 use crate::model::ModelId;
-use crate::signal::SampleType;
+use crate::signal::{SampleType, duration_ns};
 
 /// The newest packet version that this build reads.
 pub const PACKET_VERSION: u8 = 1;
@@ -80,6 +80,11 @@ impl Header {
     /// Samples per channel that the packet stands for.
     pub fn valid_samples(&self) -> u64 {
         u64::from(self.frames.saturating_sub(1)) * u64::from(self.frame_size) + u64::from(self.last_valid)
+    }
+
+    /// Time after the last sample in nanoseconds since the Unix epoch, where known.
+    pub fn end_ns(&self) -> Option<i64> {
+        self.time_ns.map(|time| time.saturating_add(duration_ns(self.sample_rate_hz, self.valid_samples())))
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Progress {
     pub stop: AtomicBool,
     /// Origins that the source has opened.
     pub(super) opened: AtomicU64,
+    /// The number of the last barrier whose checkpoint was committed.
+    pub(super) committed: AtomicU64,
     /// Set by a sink whose transaction was aborted, cleared by the source.
     rewind: AtomicBool,
 }
@@ -41,6 +43,8 @@ impl Progress {
 pub(super) struct Barrier {
     /// What is committed once every sink has it; none where the sinks take back what they have.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Counts the barriers of a run from 1.
+    pub(super) number: u64,
     pub(super) started: Instant,
     sinks: AtomicUsize,
     failed: AtomicBool,
@@ -52,6 +56,7 @@ impl Barrier {
     /// A barrier for so many sinks; `done` is told at its end, whatever that is.
     pub(super) fn new(
         checkpoint: Option<Checkpoint>,
+        number: u64,
         sinks: usize,
         done: Option<SyncSender<()>>,
         in_flight: &Arc<AtomicUsize>,
@@ -59,6 +64,7 @@ impl Barrier {
         in_flight.fetch_add(1, Ordering::AcqRel);
         Self {
             checkpoint,
+            number,
             started: Instant::now(),
             sinks: AtomicUsize::new(sinks),
             failed: AtomicBool::new(false),

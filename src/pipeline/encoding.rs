@@ -83,6 +83,7 @@ struct State {
     stored_bits: HashMap<StreamIndex, u64>,
     outgoing: Vec<Outgoing>,
     in_flight: Arc<AtomicUsize>,
+    barriers: u64,
     /// Of the last checkpoint.
     committed: Instant,
     frames: u64,
@@ -104,6 +105,7 @@ impl Encoding {
             stored_bits: HashMap::new(),
             outgoing: Vec::new(),
             in_flight: Arc::default(),
+            barriers: 0,
             committed: now,
             frames: 0,
             bytes: 0,
@@ -183,7 +185,9 @@ impl Encoding {
             }
             SourceEvent::Rewound { done } => {
                 let gone = self.stage.close_all();
-                let barrier = Barrier::new(None, self.sinks.len(), Some(done), &state.in_flight);
+                state.barriers += 1;
+                let number = state.barriers;
+                let barrier = Barrier::new(None, number, self.sinks.len(), Some(done), &state.in_flight);
                 self.forget(gone, state).and_then(|()| self.send(ForSink::Barrier(Arc::new(barrier))))
             }
             SourceEvent::Idle | SourceEvent::End => Ok(()),
@@ -305,7 +309,9 @@ impl Encoding {
         }
         let mut checkpoint = self.stage.checkpoint()?;
         checkpoint.closed = closing.iter().filter_map(|origin| self.stage.origin(*origin).cloned()).collect();
-        let barrier = Barrier::new(Some(checkpoint), self.sinks.len(), done, &state.in_flight);
+        state.barriers += 1;
+        let sinks = self.sinks.len();
+        let barrier = Barrier::new(Some(checkpoint), state.barriers, sinks, done, &state.in_flight);
         state.committed = Instant::now();
         state.frames = 0;
         state.bytes = 0;

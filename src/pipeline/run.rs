@@ -89,8 +89,8 @@ pub async fn run(pipeline: Pipeline, progress: Arc<Progress>) -> Result<Summary,
         .unzip();
     drop(commits);
     let committing = {
-        let telemetry = Arc::clone(&telemetry);
-        spawn("rivulet-commit", &abandoned, move || commit(committer, &barriers, &telemetry))
+        let (progress, telemetry) = (Arc::clone(&progress), Arc::clone(&telemetry));
+        spawn("rivulet-commit", &abandoned, move || commit(committer, &barriers, &progress, &telemetry))
     };
     let encoding = {
         let encoding =

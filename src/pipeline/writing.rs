@@ -1,5 +1,6 @@
 //! A sink's thread, and the thread that commits what every sink has.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -38,15 +39,18 @@ impl Writing {
         // Void until the source has gone back.
         let mut void = false;
         let mut aborts = 0;
+        let mut commits = Commits::default();
         loop {
             let message = match messages.recv_timeout(IDLE_AFTER) {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.sink.idle();
+                    commits.tell(&self.progress, self.sink.as_mut())?;
+                    self.sink.idle()?;
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             };
+            commits.tell(&self.progress, self.sink.as_mut())?;
             let written = match message.as_ref() {
                 ForSink::Stream(stream, info, origin) => self.sink.add_stream(*stream, info, origin),
                 ForSink::Gone(stream) => {
@@ -75,6 +79,7 @@ impl Writing {
                         barrier.fail();
                     } else if barrier.checkpoint.is_some() && !void {
                         aborts = 0;
+                        commits.passed(barrier);
                     }
                     if !barrier.pass(&self.commits) {
                         return Ok(None);
@@ -119,10 +124,39 @@ impl Writing {
     }
 }
 
+/// The checkpoints that a sink has passed and does not know to be committed.
+#[derive(Default)]
+struct Commits {
+    /// The numbers of their barriers.
+    waiting: VecDeque<u64>,
+    committed: u64,
+}
+
+impl Commits {
+    fn passed(&mut self, barrier: &Barrier) {
+        self.waiting.push_back(barrier.number);
+    }
+
+    /// Tells the sink what has been committed since it was told last.
+    fn tell(&mut self, progress: &Progress, sink: &mut dyn Sink) -> Result<(), SinkError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let last = progress.committed.load(Ordering::Acquire);
+        let before = self.committed;
+        while self.waiting.front().is_some_and(|number| *number <= last) {
+            self.waiting.pop_front();
+            self.committed += 1;
+        }
+        if self.committed > before { sink.committed(self.committed) } else { Ok(()) }
+    }
+}
+
 /// Commits what has passed every sink, in order.
 pub(super) fn commit(
     mut committer: Option<Box<dyn Committer>>,
     barriers: &Receiver<Arc<Barrier>>,
+    progress: &Progress,
     telemetry: &PipelineTelemetry,
 ) -> Result<(), RunError> {
     loop {
@@ -140,6 +174,7 @@ pub(super) fn commit(
         if let Some(committer) = &mut committer {
             committer.commit(checkpoint)?;
         }
+        progress.committed.store(barrier.number, Ordering::Release);
         telemetry.commit(barrier.started.elapsed().as_secs_f64());
         telemetry.checkpoint();
     }

@@ -8,7 +8,9 @@ mod samples;
 mod stdout;
 
 pub use dead_letter::DeadLetterSink;
-pub use file::FileSink;
+pub use file::{
+    FileSink, FileSinkOptions, PathTemplate, ReadAgain, Roll, SegmentSink, SyncPolicy, open as open_file_sink,
+};
 pub use mirror::{MirrorReport, MirrorSink};
 pub(crate) use samples::DecodedFrames;
 pub use samples::SampleMessage;
@@ -68,8 +70,14 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// Called now and then while nothing comes: the time to find out whether a service that was gone is back.
-    fn idle(&mut self) {}
+    /// Called now and then while nothing comes: the time to find out whether a service that was gone is back, and to do
+    /// what is due by the clock.
+    ///
+    /// # Errors
+    /// What was due could not be done.
+    fn idle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// Announces a stream before its first packet.
     ///
@@ -125,6 +133,14 @@ pub trait Sink: Send {
     /// Some of it could not be written. After [`SinkError::Aborted`] the sink takes nothing until
     /// [`Sink::rewound`].
     fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// What came before the checkpoint of this number, the first being 1, will not come again, whatever happens.
+    ///
+    /// # Errors
+    /// What waited for that could not be done.
+    fn committed(&mut self, _checkpoints: u64) -> Result<(), SinkError> {
         Ok(())
     }
 

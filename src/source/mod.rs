@@ -7,7 +7,7 @@ pub mod follow;
 pub(crate) mod kafka;
 pub mod replay;
 mod sample_bytes;
-mod time;
+pub(crate) mod time;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Times as recordings write them. Those without time zone are taken as UTC.
 
-pub(in crate::source) const NANOS_PER_SECOND: i64 = 1_000_000_000;
+pub(crate) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// A date and time of day in the Gregorian calendar.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +55,7 @@ impl Civil {
 }
 
 /// Nanoseconds of a number of units of `unit_ns` nanoseconds, cut to whole ones; exact for decimal numbers.
-pub(in crate::source) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
+pub(crate) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let decimal = (1..=19).contains(&(whole.len() + fraction.len()))
@@ -71,7 +71,7 @@ pub(in crate::source) fn decimal_ns(text: &str, unit_ns: i64) -> Option<i64> {
 }
 
 /// Nanoseconds since the Unix epoch of `YYYY-MM-DD[(T| )HH:MM[:SS[.fraction]][Z|(+|-)HH[:]MM]]`.
-pub(in crate::source) fn timestamp_ns(text: &str) -> Option<i64> {
+pub(crate) fn timestamp_ns(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
     let mut date = date.split('-');
     let (year, month, day) = (digits(date.next()?, 4)?, digits(date.next()?, 2)?, digits(date.next()?, 2)?);
@@ -92,7 +92,7 @@ pub(in crate::source) fn timestamp_ns(text: &str) -> Option<i64> {
 }
 
 /// The time of day and date of nanoseconds since the Unix epoch, as [`timestamp_ns`] reads them.
-pub(in crate::source) fn rfc3339(ns: i64) -> String {
+pub(crate) fn rfc3339(ns: i64) -> String {
     let (seconds, nanosecond) = (ns.div_euclid(NANOS_PER_SECOND), ns.rem_euclid(NANOS_PER_SECOND));
     let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // The inverse of `Civil::days`: Hinnant's `civil_from_days`.

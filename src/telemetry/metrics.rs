@@ -82,6 +82,41 @@ impl EncodeLabelValue for TransactionResult {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfSegment {
+    pub(super) pipeline: Arc<str>,
+    pub(super) event: SegmentEvent,
+}
+
+/// What happens to a segment of a file sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentEvent {
+    /// It was created.
+    Opened,
+    /// It got its footer.
+    Closed,
+    /// It will be closed before it is full, to make room for another.
+    ClosedEarly,
+    /// It got its name.
+    Named,
+}
+
+impl SegmentEvent {
+    pub(super) const ALL: [Self; 4] = [Self::Opened, Self::Closed, Self::ClosedEarly, Self::Named];
+}
+
+impl EncodeLabelValue for SegmentEvent {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = match self {
+            Self::Opened => "opened",
+            Self::Closed => "closed",
+            Self::ClosedEarly => "closed_early",
+            Self::Named => "named",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
 impl EncodeLabelValue for Stage {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         EncodeLabelValue::encode(&self.to_string(), encoder)
@@ -153,6 +188,8 @@ metrics! {
         mirror_violations: Counter = Counter::default, "Frames whose PRD was above max_prd_percent";
         window_open_streams: Gauge = Gauge::default, "Streams that have an open frame";
         window_open_samples: Gauge = Gauge::default, "Samples of all channels in open frames";
+        segments_open: Gauge = Gauge::default, "Segments of file sinks that grow";
+        segments_waiting: Gauge = Gauge::default, "Closed segments that have no name yet";
         pipeline_ready: Gauge = Gauge::default, "1 if every component of the pipeline is well, else 0";
         checkpoint_age_seconds: FloatGauge = unknown, "Time since the last checkpoint, NaN before the first";
         compression_ratio: FloatGauge = unknown, "Bytes of samples over bytes of packets so far";
@@ -170,6 +207,7 @@ metrics! {
         dead_letter_samples: OfStage, Counter, "Samples lost with dead letters, where that is known";
         retries: OfStage, Counter, "Calls to the outside that were tried again";
         transactions: OfResult, Counter, "Transactions by how they ended";
+        segments: OfSegment, Counter, "Segments of file sinks by what happened to them";
         consumer_lag_messages: OfPartition, Gauge, "Messages between the position and the partition's end";
         component_ok: OfComponent, Gauge, "1 if the component is well, else 0";
         build_info: OfBuild, Gauge, "1, with the version that runs";

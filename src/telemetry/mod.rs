@@ -24,6 +24,6 @@ pub use http::{HttpError, HttpServer};
 pub use latency::LatencySnapshot;
 pub use limit::Repeats;
 pub use logging::{LogFormat, init_logging};
-pub use metrics::TransactionResult;
+pub use metrics::{SegmentEvent, TransactionResult};
 pub use pipeline::PipelineTelemetry;
 pub use registry::Telemetry;

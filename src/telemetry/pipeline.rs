@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::health::{Board, Health, News, PipelineReadiness};
 use super::latency::{Latencies, LatencySnapshot};
 use super::metrics::{
-    Families, OfComponent, OfPartition, OfResult, OfStage, PipelineMetrics, TransactionResult,
+    Families, OfComponent, OfPartition, OfResult, OfSegment, OfStage, PipelineMetrics, SegmentEvent,
+    TransactionResult,
 };
 use crate::fidelity::Fidelity;
 use crate::signal::Stage;
@@ -51,6 +52,9 @@ impl PipelineTelemetry {
         }
         for result in TransactionResult::ALL {
             telemetry.transactions(result, 0);
+        }
+        for event in SegmentEvent::ALL {
+            telemetry.segments(event, 0);
         }
         telemetry
     }
@@ -126,6 +130,26 @@ impl PipelineTelemetry {
     fn transactions(&self, result: TransactionResult, count: u64) {
         let labels = OfResult { pipeline: Arc::clone(&self.name), result };
         self.families.transactions.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Something happened to a segment of a file sink.
+    pub fn segment(&self, event: SegmentEvent) {
+        self.segments(event, 1);
+    }
+
+    fn segments(&self, event: SegmentEvent, count: u64) {
+        let labels = OfSegment { pipeline: Arc::clone(&self.name), event };
+        self.families.segments.get_or_create(&labels).inc_by(count);
+    }
+
+    /// So many more segments of file sinks grow, or fewer.
+    pub fn segments_open(&self, change: i64) {
+        self.metrics.segments_open.inc_by(change);
+    }
+
+    /// So many more segments of file sinks are closed and wait for their names, or fewer.
+    pub fn segments_waiting(&self, change: i64) {
+        self.metrics.segments_waiting.inc_by(change);
     }
 
     /// Committing took `seconds`.

@@ -7,9 +7,10 @@ mod output;
 mod topic;
 mod troubles;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use self::output::Format;
+use super::segments::{Bound, Range, parse_bound};
 use super::{CliError, exit};
 use crate::model::ModelLibrary;
 use crate::pipeline::DecodersError;
@@ -17,10 +18,10 @@ use crate::pipeline::DecodersError;
 /// Arguments of `rivulet decode`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The .rvl file, or a topic of packets: kafka://HOST:PORT[,HOST:PORT...]/TOPIC, from its beginning to its end of
-    /// now.
-    #[arg(value_name = "FILE|URL")]
-    input: PathBuf,
+    /// .rvl files, or folders of them, which are read as one recording; or a topic of packets:
+    /// kafka://HOST:PORT[,HOST:PORT...]/TOPIC, from its beginning to its end of now.
+    #[arg(value_name = "FILE|DIR|URL", required = true)]
+    inputs: Vec<PathBuf>,
     /// Where the samples go: FILE.csv, FILE.raw, or a folder for one file a stream.
     #[arg(short, long)]
     output: PathBuf,
@@ -30,6 +31,12 @@ pub(super) struct Arguments {
     /// Decode this stream only; may be repeated.
     #[arg(long = "stream", value_name = "KEY")]
     streams: Vec<String>,
+    /// Leave out what was before: RFC 3339, seconds since 1970, or HH:MM:SS since each stream's start.
+    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    from: Option<Bound>,
+    /// Leave out what was at that time or later.
+    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    to: Option<Bound>,
     /// A model directory, or a folder of them; may be repeated. The folder `models` is searched last.
     #[arg(long = "model", value_name = "DIR")]
     models: Vec<PathBuf>,
@@ -50,6 +57,10 @@ impl Arguments {
         self.output.is_dir() || self.output.as_os_str().to_string_lossy().ends_with('/')
     }
 
+    fn range(&self) -> Range {
+        Range { from: self.from, to: self.to }
+    }
+
     fn library(&self) -> ModelLibrary {
         let mut folders = self.models.clone();
         folders.push(PathBuf::from("models"));
@@ -62,8 +73,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
         Some(format) => format,
         None => Format::of(&arguments.output)?,
     };
-    let url = arguments.input.to_str().and_then(|input| input.strip_prefix("kafka://"));
+    let url = arguments.inputs.iter().find_map(|input| input.to_str()?.strip_prefix("kafka://"));
     match url {
+        Some(_) if arguments.inputs.len() > 1 => {
+            Err(usage("a topic is decoded by itself: give one kafka:// URL"))
+        }
         Some(url) => topic::run(url, &arguments, format),
         None if arguments.model_topic.is_some() || !arguments.options.is_empty() => {
             Err(usage("--model-topic and --option are for packets of a topic: kafka://HOST:PORT/TOPIC"))
@@ -83,8 +97,4 @@ fn decoders_error(error: &DecodersError) -> CliError {
         DecodersError::Topic(_) => exit::UNAVAILABLE,
     };
     CliError::new(code, error)
-}
-
-fn read_error(path: &Path, error: &crate::packet::PacketError) -> CliError {
-    CliError::new(exit::DATA, format_args!("{}: {error}", path.display()))
 }

@@ -28,6 +28,9 @@ pub(super) fn run(url: &str, arguments: &Arguments, format: Format) -> Result<()
              a topic; leave it out",
         ));
     }
+    if !arguments.range().is_all() {
+        return Err(usage("--from and --to are for .rvl files; a topic is read to its end: leave them out"));
+    }
     let (brokers, topic) = parse(url)?;
     let into_folder = arguments.wants_folder();
     if !into_folder && arguments.streams.len() > 1 {
@@ -141,7 +144,8 @@ impl Decoding {
         let columns = stream.columns();
         let continuity = stream.continuity(packet_source(message).unwrap_or_default());
         let mut appending = Appending { decoders: &mut self.decoders, troubles: &mut self.troubles };
-        self.frames += appending.append(&packet, continuity, output, columns, &place)?;
+        let all = 0..packet.header.valid_samples();
+        self.frames += appending.append(&packet, continuity, output, columns, all, &place)?;
         Ok(())
     }
 

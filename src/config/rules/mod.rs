@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::section::{Refused, Report};
 use super::{DeadLetterConfig, DeliveryConfig, SinkConfig, SourceConfig, StateStore, WindowConfig};
+use crate::sink::PathTemplate;
 
 mod kafka;
 
@@ -37,29 +38,37 @@ fn one_stdout(sinks: &[Result<SinkConfig, Refused>], report: &Report<'_>) {
 
 fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
     let read = match sections.source {
-        Some(SourceConfig::File(file)) => Some(("source.path".to_owned(), file.path.as_path())),
-        Some(SourceConfig::Follow(follow)) => Some(("source.path".to_owned(), follow.path.as_path())),
+        Some(SourceConfig::File(file)) => {
+            Some(("source.path".to_owned(), PathTemplate::of_path(&plain(&file.path))))
+        }
+        Some(SourceConfig::Follow(follow)) => {
+            Some(("source.path".to_owned(), PathTemplate::of_path(&plain(&follow.path))))
+        }
         _ => None,
     };
     let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {
-        Ok(SinkConfig::File(file)) => Some((format!("sinks[{i}].path"), file.path.as_path())),
+        // The pipeline's name is the same for all.
+        Ok(SinkConfig::File(file)) => Some((format!("sinks[{i}].path"), file.path.of_pipeline("\u{1}"))),
         _ => None,
     });
     let letters = match sections.dead_letters {
-        Some(DeadLetterConfig::File { path }) => Some(("dead_letters.path".to_owned(), path.as_path())),
+        Some(DeadLetterConfig::File { path }) => {
+            Some(("dead_letters.path".to_owned(), PathTemplate::of_path(&plain(path))))
+        }
         _ => None,
     };
     let state = match sections.delivery.map(|delivery| &delivery.state) {
-        Some(StateStore::File { path }) => Some(("delivery.state_path".to_owned(), path.as_path())),
+        Some(StateStore::File { path }) => {
+            Some(("delivery.state_path".to_owned(), PathTemplate::of_path(&plain(path))))
+        }
         _ => None,
     };
-    let mut used: Vec<(String, PathBuf)> = Vec::new();
+    let mut used: Vec<(String, PathTemplate)> = Vec::new();
     for (key, path) in read.into_iter().chain(written).chain(letters).chain(state) {
-        let plain = plain(path);
-        if let Some((user, _)) = used.iter().find(|(_, used)| *used == plain) {
+        if let Some((user, _)) = used.iter().find(|(_, used)| used.overlaps(&path)) {
             report.refuse(&key, format!("the same file as {user}: it would be overwritten"));
         }
-        used.push((key, plain));
+        used.push((key, path));
     }
 }
 

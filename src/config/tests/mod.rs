@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::signal::SampleType;
+use crate::sink::{PathTemplate, Roll};
 
 /// A valid pipeline, one key on each line from line 1 on.
 const VALID: &str = r#"name = "ecg"
@@ -65,6 +66,16 @@ fn problem(old: &str, new: &str) -> String {
     found[0].clone()
 }
 
+/// A sink of one file, with defaults.
+fn file_sink(path: &str) -> FileSinkConfig {
+    FileSinkConfig {
+        path: PathTemplate::parse(path).unwrap(),
+        roll: Roll::default(),
+        sync: None,
+        max_open_segments: count(256),
+    }
+}
+
 fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
 }
@@ -90,7 +101,7 @@ fn what_is_left_out_has_its_default() {
     };
     assert_eq!(config.encoder, Some(EncoderConfig::Rvq(encoder)));
     let sinks = [
-        SinkConfig::File(FileSinkConfig { path: PathBuf::from("out.rvl") }),
+        SinkConfig::File(file_sink("out.rvl")),
         SinkConfig::Mirror(MirrorSinkConfig {
             max_prd_percent: Positive::new(25.0),
             on_violation: OnViolation::Log,
@@ -196,7 +207,7 @@ fn variables_stand_for_values_of_the_declared_type() {
     let source = file_source(&with("sample_rate_hz = 250", "header = \"${HEADER:-false}\""));
     assert_eq!(source.options.csv.header, Some(false));
     let config = parse(&with("path = \"out.rvl\"", "path = \"${DIR:-out}/${SIZE}.rvl\"")).unwrap();
-    assert_eq!(config.sinks[0], SinkConfig::File(FileSinkConfig { path: PathBuf::from("out/128.rvl") }));
+    assert_eq!(config.sinks[0], SinkConfig::File(file_sink("out/128.rvl")));
 
     let size = "p.toml:7: window.frame_size: expected a whole number from 1 to 1048576, found the text";
     let cases = [("${WORD}", "\"many\""), ("${EMPTY}", "\"\""), ("1${SIZE}", "\"1128\""), ("$$", "\"$\"")];

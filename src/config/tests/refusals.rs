@@ -355,3 +355,26 @@ fn long_texts_and_keys_are_shown_by_their_beginning() {
     let key = format!("window.{}...", "k".repeat(33));
     assert_eq!(found, format!("p.toml:7: {key}: no key is as long or nested as deeply as this one"));
 }
+
+#[test]
+fn segments_have_names_of_their_own() {
+    let rolled = |path: &str, more: &str| with("path = \"out.rvl\"", &format!("path = \"{path}\"\n{more}"));
+    for path in ["{pipeline}/{start:%Y}.rvl", "{key}-{number:03}.rvl", "{start}.rvl"] {
+        parse(&rolled(path, "roll_bytes = 1000000\nroll_secs = 60\nroll_packets = 7\nsync = \"never\""))
+            .unwrap();
+    }
+    for path in ["out.rvl", "{pipeline}.rvl", "{key}.rvl"] {
+        let found = problems(&rolled(path, "roll_secs = 60"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("p.toml:13: sinks[0].path: gives every segment the same name"),
+            "{found:?}"
+        );
+    }
+    let found = problems(&rolled("{kye}.rvl", ""));
+    assert!(found[0].starts_with("p.toml:13: sinks[0].path: braces hold pipeline, key,"), "{found:?}");
+    let other = "\n[[sinks]]\ntype = \"file\"\npath = \"./{pipeline}-7.rvl\"\n";
+    let found = problems(&(rolled("{pipeline}-{number}.rvl", "") + other));
+    assert!(found[0].contains("the same file as sinks[0].path"), "{found:?}");
+    parse(&(rolled("{pipeline}/{number}.rvl", "") + other)).unwrap();
+}

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::record::{self, Head, Look, MAX_HEAD_BYTES, kind};
+use super::seek::{self, Summary, Timing};
 use crate::packet::bits::{BitReader, BitWriter, unzigzag, zigzag};
 use crate::packet::error::PacketError;
 use crate::packet::fields::{Fields, put};
@@ -34,35 +35,129 @@ pub struct IndexEntry {
     pub offset: u64,
 }
 
-/// The packets of a closed file, in the order in which they stand there.
-///
-/// # Errors
-/// The file was not closed and so has no whole index
-/// ([`InsufficientData`](crate::packet::ErrorKind::InsufficientData)), or the index is damaged.
-pub fn read_index<R: Read + Seek>(file: &mut R) -> Result<Vec<IndexEntry>, PacketError> {
-    let footer_bytes = footer(0)?.len() as u64;
-    let end = file.seek(SeekFrom::End(0))?;
-    let footer_offset = end.checked_sub(footer_bytes);
-    let footer_offset = footer_offset
-        .ok_or_else(|| PacketError::insufficient("the file ends before its index: it was not closed"))?;
-    let payload = read_record(file, footer_offset, kind::FOOTER)
-        .map_err(|_| PacketError::insufficient("the file ends without a footer: it was not closed"))?;
-    let mut next = decode_footer(&payload)?;
-    let (mut blocks, mut below) = (Vec::new(), footer_offset);
-    while let Some(offset) = next {
-        if offset >= below {
-            return Err(PacketError::corruption(format!("index at byte {offset}: it points at itself")));
-        }
-        let block = decode(&read_record(file, offset, kind::INDEX)?)?;
-        below = offset;
-        next = block.before;
-        blocks.push(block.entries);
-    }
-    Ok(blocks.into_iter().rev().flatten().collect())
+/// The index of a closed file: where its blocks are, and what they are about. It takes some 50 bytes for each block,
+/// that is for 1024 packets, and 8 for each stream.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// From the first to the last.
+    blocks: Vec<BlockPlace>,
+    /// Places of the stream records; complete where every block has its seek record.
+    streams: Vec<u64>,
 }
 
-/// The payload of the record of this kind at this place, without its checksum.
-fn read_record<R: Read + Seek>(file: &mut R, offset: u64, kind: u8) -> Result<Vec<u8>, PacketError> {
+/// Where a block is, and what its seek record says.
+#[derive(Clone, Debug)]
+pub(super) struct BlockPlace {
+    pub(super) offset: u64,
+    /// Place of the seek record, and what it says, the streams left out.
+    pub(super) seek: Option<(u64, Summary)>,
+}
+
+impl Index {
+    /// Reads the index from the file's end, block by block.
+    ///
+    /// # Errors
+    /// The file was not closed and so has no whole index
+    /// ([`InsufficientData`](crate::packet::ErrorKind::InsufficientData)), or the index is damaged.
+    pub fn open<R: Read + Seek>(file: &mut R) -> Result<Self, PacketError> {
+        let footer_bytes = footer(0)?.len() as u64;
+        let end = file.seek(SeekFrom::End(0))?;
+        let footer_offset = end.checked_sub(footer_bytes);
+        let footer_offset = footer_offset
+            .ok_or_else(|| PacketError::insufficient("the file ends before its index: it was not closed"))?;
+        let (payload, _) = read_record(file, footer_offset, kind::FOOTER)
+            .map_err(|_| PacketError::insufficient("the file ends without a footer: it was not closed"))?;
+        let mut next = decode_footer(&payload)?;
+        let (mut blocks, mut below, mut streams) = (Vec::new(), footer_offset, Vec::new());
+        while let Some(offset) = next {
+            if offset >= below {
+                return Err(PacketError::corruption(format!("index at byte {offset}: it points at itself")));
+            }
+            let (payload, behind) = read_record(file, offset, kind::INDEX)?;
+            let before = Fields::new(&payload, "index record").take("place of the block before")?;
+            let seek = match looks_like(file, behind, kind::SEEK)? {
+                true => {
+                    let (payload, _) = read_record(file, behind, kind::SEEK)?;
+                    let mut summary = seek::decode_summary(&payload)?;
+                    streams.extend(std::mem::take(&mut summary.streams).into_iter().rev());
+                    Some((behind, summary))
+                }
+                false => None,
+            };
+            blocks.push(BlockPlace { offset, seek });
+            below = offset;
+            next = (before != 0).then_some(before);
+        }
+        blocks.reverse();
+        streams.reverse();
+        Ok(Self { blocks, streams })
+    }
+
+    /// How many blocks it has.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// True if every block says when its packets begin and where streams are described.
+    pub fn can_seek(&self) -> bool {
+        self.blocks.iter().all(|block| block.seek.is_some())
+    }
+
+    pub(super) fn places(&self) -> &[BlockPlace] {
+        &self.blocks
+    }
+
+    pub(super) fn streams(&self) -> &[u64] {
+        &self.streams
+    }
+
+    /// The packets of a block, in the order in which they stand in the file; none beyond the last block.
+    ///
+    /// # Errors
+    /// The block is damaged.
+    pub fn read<R: Read + Seek>(&self, file: &mut R, block: usize) -> Result<Vec<IndexEntry>, PacketError> {
+        let Some(place) = self.blocks.get(block) else { return Ok(Vec::new()) };
+        decode(&read_record(file, place.offset, kind::INDEX)?.0).map(|block| block.entries)
+    }
+
+    /// When the packets of a block begin, whose entries are given; none where it does not say.
+    ///
+    /// # Errors
+    /// The seek record is damaged.
+    pub fn timings<R: Read + Seek>(
+        &self,
+        file: &mut R,
+        block: usize,
+        entries: &[IndexEntry],
+    ) -> Result<Option<Vec<Timing>>, PacketError> {
+        let Some((offset, _)) = self.blocks.get(block).and_then(|block| block.seek.as_ref()) else {
+            return Ok(None);
+        };
+        seek::decode(&read_record(file, *offset, kind::SEEK)?.0, entries).map(Some)
+    }
+}
+
+/// True if the head of a record of this kind is at this place.
+fn looks_like<R: Read + Seek>(file: &mut R, offset: u64, kind: u8) -> Result<bool, PacketError> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(MAX_HEAD_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(matches!(Head::look(&bytes), Look::Head(head) if head.kind == kind))
+}
+
+/// The payload of the record of this kind at this place, without its checksum, and where the record ends.
+fn read_record<R: Read + Seek>(file: &mut R, offset: u64, kind: u8) -> Result<(Vec<u8>, u64), PacketError> {
+    let (head, bytes) = read_whole(file, offset, kind)?;
+    let payload = checked(bytes.get(head.head_bytes..).unwrap_or_default(), "index record")?;
+    Ok((payload.to_vec(), offset + head.record_bytes() as u64))
+}
+
+/// The record of this kind at this place; its payload is not checked.
+pub(super) fn read_whole<R: Read + Seek>(
+    file: &mut R,
+    offset: u64,
+    kind: u8,
+) -> Result<(Head, Vec<u8>), PacketError> {
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.by_ref().take(MAX_HEAD_BYTES as u64).read_to_end(&mut bytes)?;
@@ -74,10 +169,11 @@ fn read_record<R: Read + Seek>(file: &mut R, offset: u64, kind: u8) -> Result<Ve
     };
     let rest = head.record_bytes().saturating_sub(bytes.len());
     file.by_ref().take(rest as u64).read_to_end(&mut bytes)?;
-    let payload = bytes.get(head.head_bytes..head.record_bytes());
-    let payload =
-        payload.ok_or_else(|| PacketError::insufficient(format!("record at byte {offset}: it is cut")))?;
-    checked(payload, "index record").map(<[u8]>::to_vec)
+    if bytes.len() < head.record_bytes() {
+        return Err(PacketError::insufficient(format!("record at byte {offset}: it is cut")));
+    }
+    bytes.truncate(head.record_bytes());
+    Ok((head, bytes))
 }
 
 /// A part of the index.
@@ -89,11 +185,14 @@ pub(super) struct Block {
 }
 
 /// The payload of an index record, without checksum.
-pub(super) fn encode(before: Option<u64>, entries: &[IndexEntry]) -> Result<Vec<u8>, PacketError> {
+pub(super) fn encode<'a>(
+    before: Option<u64>,
+    entries: impl ExactSizeIterator<Item = &'a IndexEntry> + Clone,
+) -> Result<Vec<u8>, PacketError> {
     let mut out = Vec::new();
     put(&mut out, before.unwrap_or(0))?;
     put(&mut out, entries.len() as u64)?;
-    let first_offset = entries.first().map_or(0, |entry| entry.offset);
+    let first_offset = entries.clone().next().map_or(0, |entry| entry.offset);
     put(&mut out, first_offset)?;
     let mut bits = BitWriter::after(out);
     let mut last = Expected { offset: first_offset, ..Expected::default() };
@@ -207,7 +306,7 @@ mod tests {
     proptest! {
         #[test]
         fn blocks_come_back(entries in entries(), before in prop::option::of(1..u64::MAX)) {
-            let found = decode(&encode(before, &entries).unwrap()).unwrap();
+            let found = decode(&encode(before, entries.iter()).unwrap()).unwrap();
             prop_assert_eq!(found, Block { before, entries });
         }
 
@@ -229,7 +328,7 @@ mod tests {
                 offset: 60 + i * (1085 + i % 7),
             })
             .collect();
-        let bytes = encode(None, &entries).unwrap();
+        let bytes = encode(None, entries.iter()).unwrap();
         assert!(bytes.len() < 2000, "{}", bytes.len());
     }
 }

@@ -5,17 +5,21 @@
 
 mod index;
 mod lookahead;
+mod part;
 mod reader;
 mod record;
 mod recover;
+mod seek;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use index::{IndexEntry, read_index};
+pub use index::{Index, IndexEntry};
+pub use part::{Part, Placed};
 pub use reader::{Event, Reader};
 pub use recover::{Recovered, RecoveredStream, recover};
+pub use seek::Timing;
 pub use writer::Writer;
 
 use super::PacketParts;

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::lookahead::Lookahead;
 use super::record::{Head, Look, MARKER, MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES, kind};
-use super::{ContainerParts, FILE_HEADER_BYTES, MAGIC, RVL_VERSION, header_check, index, stream};
+use super::{ContainerParts, FILE_HEADER_BYTES, MAGIC, RVL_VERSION, header_check, index, seek, stream};
 use crate::packet::wire::checked;
 use crate::packet::{Header, Packet, PacketError, PacketParts};
 use crate::signal::{ChannelInfo, StreamInfo, StreamKey};
@@ -69,8 +69,16 @@ pub struct Reader<R> {
     /// Bytes summed up for records that turned out to be none.
     pub(super) wasted: u64,
     pub(super) last_block: Option<u64>,
+    /// The one before that.
+    pub(super) block_before: Option<u64>,
+    /// Where the last stream record is.
+    pub(super) last_stream: u64,
+    /// Bytes of the last packet.
+    packet_bytes: Vec<u8>,
     /// Where the last record ends that is whole and no footer.
     pub(super) whole_end: u64,
+    /// True if the last such record is an index block that has no seek record yet.
+    pub(super) awaits_seek: bool,
     closed: bool,
 }
 
@@ -107,7 +115,11 @@ impl<R: Read> Reader<R> {
             container: ContainerParts::default(),
             wasted: 0,
             last_block: None,
+            block_before: None,
+            last_stream: 0,
+            packet_bytes: Vec::new(),
             whole_end: 0,
+            awaits_seek: false,
             closed: false,
         }
     }
@@ -115,6 +127,11 @@ impl<R: Read> Reader<R> {
     /// Where the bytes read so far went that are neither packets nor damaged.
     pub fn container(&self) -> ContainerParts {
         self.container
+    }
+
+    /// The packet of the last [`Event::Packet`], as it stands in the file.
+    pub fn packet_bytes(&self) -> &[u8] {
+        &self.packet_bytes
     }
 
     /// The next event; after [`Event::End`] always that.
@@ -211,6 +228,10 @@ impl<R: Read> Reader<R> {
         }
         match checked(payload, "record") {
             Ok(content) => {
+                if head.kind == kind::PACKET {
+                    self.packet_bytes.clear();
+                    self.packet_bytes.extend_from_slice(payload);
+                }
                 let taken = take(head, payload, content, self.ahead.offset(), &self.streams);
                 self.report_damage();
                 self.accept(head, taken)
@@ -240,11 +261,13 @@ impl<R: Read> Reader<R> {
         self.closed = head.kind == kind::FOOTER;
         if !self.closed {
             self.whole_end = self.ahead.offset();
+            self.awaits_seek = head.kind == kind::INDEX;
         }
         match taken {
             Err(error) => self.queue.push_back(Event::Damage { offset, bytes: record_bytes, error }),
             Ok(Taken::Stream(info)) => {
                 self.container.streams += record_bytes;
+                self.last_stream = offset;
                 self.add_stream(head.number, info, false);
             }
             Ok(Taken::Packet(packet, parts)) => {
@@ -254,11 +277,11 @@ impl<R: Read> Reader<R> {
                 }
                 self.queue.push_back(Event::Packet { stream: head.number, packet, offset, parts });
             }
-            Ok(Taken::Index) => {
+            Ok(Taken::Index(before)) => {
                 self.container.index += record_bytes;
-                self.last_block = Some(offset);
+                (self.last_block, self.block_before) = (Some(offset), before);
             }
-            Ok(Taken::Footer) => self.container.index += record_bytes,
+            Ok(Taken::Seek | Taken::Footer) => self.container.index += record_bytes,
             Ok(Taken::MaySkip) => self.container.unknown += record_bytes,
             Ok(Taken::MustKnow) => {
                 return Err(PacketError::unsupported(format!(
@@ -312,7 +335,9 @@ impl<R: Read> Reader<R> {
 enum Taken {
     Stream(StreamInfo),
     Packet(Packet, PacketParts),
-    Index,
+    /// With the place of the block before.
+    Index(Option<u64>),
+    Seek,
     Footer,
     MaySkip,
     MustKnow,
@@ -350,9 +375,10 @@ fn take(
                 Some(before) if before >= offset => {
                     Err(PacketError::corruption("index record: it points beyond itself"))
                 }
-                _ => Ok(Taken::Index),
+                before => Ok(Taken::Index(before)),
             }
         }
+        kind::SEEK => seek::decode_summary(content).map(|_| Taken::Seek),
         kind::FOOTER => index::decode_footer(content).map(|_| Taken::Footer),
         unknown if unknown & kind::MAY_SKIP != 0 => Ok(Taken::MaySkip),
         _ => Ok(Taken::MustKnow),
@@ -360,7 +386,7 @@ fn take(
 }
 
 /// What a packet says of its stream.
-fn described_by(number: u32, header: &Header) -> StreamInfo {
+pub(super) fn described_by(number: u32, header: &Header) -> StreamInfo {
     StreamInfo {
         key: StreamKey::new(format!("stream-{number}")),
         sample_rate_hz: header.sample_rate_hz,

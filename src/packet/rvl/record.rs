@@ -18,6 +18,7 @@ pub(super) mod kind {
     pub(in super::super) const PACKET: u8 = 2;
     pub(in super::super) const INDEX: u8 = 3;
     pub(in super::super) const FOOTER: u8 = 4;
+    pub(in super::super) const SEEK: u8 = MAY_SKIP | 3;
     /// Set in kinds that a reader which does not know them may skip.
     pub(in super::super) const MAY_SKIP: u8 = 0x80;
 }

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use super::index::{self, BLOCK_PACKETS, IndexEntry};
+use super::index::{self, BLOCK_PACKETS};
 use super::record::{self, kind};
 use super::recover::Recovered;
+use super::seek::{self, Written};
 use super::{FILE_HEADER_BYTES, FileParts, file_header, stream};
 use crate::packet::{Packet, PacketError};
 use crate::signal::StreamInfo;
@@ -20,7 +21,9 @@ pub struct Writer<W> {
     parts: FileParts,
     streams: u32,
     /// Packets that no index block holds yet.
-    unindexed: Vec<IndexEntry>,
+    unindexed: Vec<Written>,
+    /// Places of stream records that no seek record holds yet.
+    unplaced: Vec<u64>,
     last_block: Option<u64>,
 }
 
@@ -36,6 +39,7 @@ impl<W: Write> Writer<W> {
             parts: FileParts::default(),
             streams: 0,
             unindexed: Vec::new(),
+            unplaced: Vec::new(),
             last_block: None,
         };
         writer.parts.container.file_header = FILE_HEADER_BYTES as u64;
@@ -57,6 +61,7 @@ impl<W: Write> Writer<W> {
             parts: recovered.parts,
             streams: recovered.next_stream,
             unindexed: recovered.unindexed,
+            unplaced: recovered.unplaced,
             last_block: recovered.last_block,
         })
     }
@@ -70,7 +75,9 @@ impl<W: Write> Writer<W> {
         let next = number.checked_add(1);
         let next = next.ok_or_else(|| PacketError::invalid("a file cannot hold more streams"))?;
         let record = record::record(kind::STREAM, number, &stream::encode(info)?)?;
+        let offset = self.written;
         self.put(&record)?;
+        self.unplaced.push(offset);
         self.parts.container.streams += record.len() as u64;
         self.streams = next;
         Ok(number)
@@ -93,8 +100,7 @@ impl<W: Write> Writer<W> {
         self.put(&record)?;
         self.parts.packets += parts;
         self.parts.container.record_heads += (record.len() - bytes.len()) as u64;
-        let (first_frame, frames) = (packet.header.first_frame, packet.header.frames);
-        self.unindexed.push(IndexEntry { stream, first_frame, frames, offset });
+        self.unindexed.push(Written::new(stream, offset, &packet.header));
         if self.unindexed.len() >= BLOCK_PACKETS {
             self.write_index_block()?;
         }
@@ -122,7 +128,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Writing failed.
     pub fn finish(mut self) -> Result<(W, FileParts), PacketError> {
-        if !self.unindexed.is_empty() {
+        if !self.unindexed.is_empty() || !self.unplaced.is_empty() {
             self.write_index_block()?;
         }
         let footer = index::footer(self.last_block.unwrap_or(0))?;
@@ -133,12 +139,15 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_index_block(&mut self) -> Result<(), PacketError> {
-        let record = record::record(kind::INDEX, 0, &index::encode(self.last_block, &self.unindexed)?)?;
-        let offset = self.written;
+        let entries = self.unindexed.iter().map(|written| &written.entry);
+        let record = record::record(kind::INDEX, 0, &index::encode(self.last_block, entries)?)?;
+        let seek = record::record(kind::SEEK, 0, &seek::encode(&self.unplaced, &self.unindexed)?)?;
+        self.last_block = Some(self.written);
         self.put(&record)?;
-        self.parts.container.index += record.len() as u64;
-        self.last_block = Some(offset);
+        self.put(&seek)?;
+        self.parts.container.index += (record.len() + seek.len()) as u64;
         self.unindexed.clear();
+        self.unplaced.clear();
         Ok(())
     }
 

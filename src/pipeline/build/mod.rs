@@ -19,7 +19,9 @@ use crate::config::{
 use crate::kafka::instance::{Instance, InstanceError};
 use crate::kafka::model_topic::ModelTopicError;
 use crate::model::{DirectoryError, ModelDirectory, compute_compression_stats};
-use crate::sink::{DeadLetterSink, FileSink, MirrorSink, Sink, SinkError, StdoutSink};
+use crate::sink::{
+    DeadLetterSink, FileSinkOptions, MirrorSink, ReadAgain, Sink, SinkError, StdoutSink, open_file_sink,
+};
 use crate::source::{Committer, Source, SourceError, file};
 use crate::telemetry::PipelineTelemetry;
 use crate::window::{FramerConfig, WindowError};
@@ -126,6 +128,10 @@ impl Pipeline {
         };
         let abandoned = Arc::<AtomicBool>::default();
         let mut committer: Option<Box<dyn Committer>> = None;
+        let read_again = match &config.source {
+            SourceConfig::Kafka(_) | SourceConfig::Follow(_) if substitute.is_none() => ReadAgain::Uncommitted,
+            _ => ReadAgain::All,
+        };
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
             (None, SourceConfig::File(source)) => (file::open(&source.path, &source.options)?, None, false),
@@ -142,13 +148,20 @@ impl Pipeline {
         if let Some(member) = &member {
             committer = member.committer(&telemetry, &abandoned)?;
         }
-        let goes_on = member.is_some() || committer.is_some();
         let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(config.sinks.len() + 1);
         sinks.extend(dead_letters(config, member.as_ref(), &telemetry, &abandoned)?);
         for sink in &config.sinks {
             sinks.push(match sink {
-                SinkConfig::File(sink) if goes_on => Box::new(FileSink::resume(&sink.path)?),
-                SinkConfig::File(sink) => Box::new(FileSink::create(&sink.path)?),
+                SinkConfig::File(sink) => {
+                    let options = FileSinkOptions {
+                        path: sink.path.of_pipeline(&config.name),
+                        roll: sink.roll,
+                        sync: sink.sync,
+                        max_open_segments: sink.max_open_segments,
+                        read_again,
+                    };
+                    open_file_sink(options, &telemetry)?
+                }
                 SinkConfig::Kafka(sink) => {
                     if let Some(model) = &model {
                         kafka::publish_model(sink, model, &telemetry, &abandoned)?;

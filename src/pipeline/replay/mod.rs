@@ -209,11 +209,12 @@ fn topic_of(source: &KafkaSourceConfig) -> Option<&str> {
 /// Refuses to replace what a daemon has written.
 fn keep_files(config: &PipelineConfig) -> Result<(), ReplayError> {
     let mut files = config.sinks.iter().filter_map(|sink| match sink {
-        SinkConfig::File(file) => Some(&file.path),
+        // Segments take names that are free.
+        SinkConfig::File(file) => file.path.of_pipeline(&config.name).fixed(),
         _ => None,
     });
     match files.find(|path| path.is_file()) {
-        Some(path) => Err(ReplayError::WouldReplace(path.clone())),
+        Some(path) => Err(ReplayError::WouldReplace(path)),
         None => Ok(()),
     }
 }

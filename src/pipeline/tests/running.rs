@@ -1,5 +1,7 @@
 //! Runs on threads: barriers, going back, and ends.
 
+mod segments;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};

@@ -65,10 +65,11 @@ impl Sink for KafkaSink {
         self.topics.add(stream, info, origin)
     }
 
-    fn idle(&mut self) {
+    fn idle(&mut self) -> Result<(), SinkError> {
         if self.producer.needs_look() {
             self.producer.look(LOOK_WITHIN);
         }
+        Ok(())
     }
 
     fn remove_stream(&mut self, stream: StreamIndex) {
@@ -138,10 +139,11 @@ impl Sink for DeadLetterTopicSink {
         Ok(())
     }
 
-    fn idle(&mut self) {
+    fn idle(&mut self) -> Result<(), SinkError> {
         if self.producer.needs_look() {
             self.producer.look(LOOK_WITHIN);
         }
+        Ok(())
     }
 
     fn is_output(&self) -> bool {

@@ -121,11 +121,12 @@ impl Sink for TransactionalSink {
         self.topics.add(stream, info, origin)
     }
 
-    fn idle(&mut self) {
+    fn idle(&mut self) -> Result<(), SinkError> {
         let producer = &self.transactions.log().producer;
         if producer.reporter().is_troubled() {
             producer.look(super::LOOK_WITHIN);
         }
+        Ok(())
     }
 
     fn remove_stream(&mut self, stream: StreamIndex) {

@@ -1,4 +1,4 @@
-//! The file sink: packets in a `.rvl` file.
+//! The sink of one file.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -6,9 +6,15 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Outgoing, Sink, SinkError, SinkReport};
+use super::disk::{BUFFER_BYTES, create_error, folder_of, lock, partial_of, sync_folder, write_error};
+use super::{ReadAgain, SyncPolicy, named};
 use crate::packet::{PacketError, rvl};
 use crate::signal::{Checkpoint, Origin, StreamIndex, StreamInfo, StreamKey};
+use crate::sink::{Outgoing, Sink, SinkError, SinkReport};
+use crate::telemetry::unix_ns;
+
+/// How often what was written reaches the system where there are no checkpoints.
+const FLUSH_EVERY_NS: i64 = 1_000_000_000;
 
 /// Writes a `.rvl` file.
 ///
@@ -18,7 +24,8 @@ use crate::signal::{Checkpoint, Origin, StreamIndex, StreamInfo, StreamKey};
 ///
 /// A source without end has its file grow in place, and the next run goes on with it: what a crash tore is cut
 /// off, and packets that are there already are not written again. Of packets that are there in part, all is
-/// written; whoever reads the file leaves out what came before. Streams are named after their partitions, too.
+/// written; whoever reads the file leaves out what came before. Streams are named after their partitions, too. What a
+/// port sends never comes again, and each run counts its frames from 0: it is a new stream of the same key.
 pub struct FileSink {
     path: PathBuf,
     partial: Option<Partial>,
@@ -29,6 +36,10 @@ pub struct FileSink {
     keys: HashMap<StreamKey, u32>,
     /// The frames that the file lacks, by the streams' numbers in it.
     next_frames: HashMap<u32, u64>,
+    sync: SyncPolicy,
+    /// True if no checkpoint has what was written reach the system.
+    flushes_in_time: bool,
+    flushed_ns: i64,
 }
 
 impl FileSink {
@@ -36,30 +47,30 @@ impl FileSink {
     ///
     /// # Errors
     /// [`SinkError::Create`] where that is not possible.
-    pub fn create(path: &Path) -> Result<Self, SinkError> {
+    pub fn create(path: &Path, sync: SyncPolicy) -> Result<Self, SinkError> {
         let in_place = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if path.is_dir() {
             return Err(create_error(path, std::io::ErrorKind::IsADirectory.into()));
         }
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|source| create_error(folder, source))?;
-        }
+        let folder = folder_of(path);
+        std::fs::create_dir_all(folder).map_err(|source| create_error(folder, source))?;
         let partial = (!in_place).then(|| Partial::beside(path));
         let target = partial.as_ref().map_or(path, |partial| &partial.path);
         let file = File::create(target).map_err(|source| create_error(target, source))?;
-        let writer = rvl::Writer::new(BufWriter::with_capacity(1 << 16, file))
+        let writer = rvl::Writer::new(BufWriter::with_capacity(BUFFER_BYTES, file))
             .map_err(|source| SinkError::Packets { path: target.to_owned(), source })?;
-        Ok(Self::over(path, partial, writer))
+        Ok(Self { sync, ..Self::over(path, partial, writer) })
     }
 
     /// Goes on with the file, or creates it and the folders above it.
     ///
     /// # Errors
-    /// [`SinkError::Create`] where that is not possible, [`SinkError::Packets`] where it is not a packet file.
-    pub fn resume(path: &Path) -> Result<Self, SinkError> {
-        if !path.is_file() {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|source| create_error(path, source))?;
+    /// [`SinkError::Create`] where that is not possible, [`SinkError::Packets`] where it is not a packet file,
+    /// [`SinkError::Unavailable`] where another process writes it.
+    pub fn resume(path: &Path, sync: SyncPolicy, read_again: ReadAgain) -> Result<Self, SinkError> {
+        let is_new = !path.is_file();
+        if is_new {
+            std::fs::create_dir_all(folder_of(path)).map_err(|source| create_error(path, source))?;
         }
         let mut options = OpenOptions::new();
         let mut file = options
@@ -69,15 +80,20 @@ impl FileSink {
             .write(true)
             .open(path)
             .map_err(|source| create_error(path, source))?;
+        lock(&file, path)?;
         let packets_error = |source| SinkError::Packets { path: path.to_owned(), source };
         let recovered = rvl::recover(BufReader::new(&file)).map_err(packets_error)?;
         file.set_len(recovered.end)
             .and_then(|()| file.seek(SeekFrom::Start(recovered.end)))
-            .map_err(|source| SinkError::Write { path: path.to_owned(), source })?;
+            .map_err(|source| write_error(path, source))?;
+        if is_new && sync == SyncPolicy::Checkpoint {
+            sync_folder(folder_of(path))?;
+        }
         let streams = recovered.streams.clone();
-        let writer =
-            rvl::Writer::resume(BufWriter::with_capacity(1 << 16, file), recovered).map_err(packets_error)?;
+        let writer = rvl::Writer::resume(BufWriter::with_capacity(BUFFER_BYTES, file), recovered)
+            .map_err(packets_error)?;
         let mut sink = Self::over(path, None, writer);
+        (sink.sync, sink.flushes_in_time) = (sync, read_again == ReadAgain::Nothing);
         sink.next_frames = streams.iter().map(|stream| (stream.number, stream.next_frame)).collect();
         sink.keys = streams.into_iter().map(|stream| (stream.info.key, stream.number)).collect();
         Ok(sink)
@@ -91,7 +107,28 @@ impl FileSink {
             numbers: HashMap::new(),
             keys: HashMap::new(),
             next_frames: HashMap::new(),
+            sync: SyncPolicy::Segment,
+            flushes_in_time: false,
+            flushed_ns: unix_ns(),
         }
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let output = self.writer.get_mut();
+        let synced = output.flush().and_then(|()| match self.sync {
+            SyncPolicy::Checkpoint => output.get_ref().sync_data(),
+            SyncPolicy::Segment | SyncPolicy::Never => Ok(()),
+        });
+        synced.map_err(|source| write_error(&self.path, source))
+    }
+
+    fn flush_in_time(&mut self) -> Result<(), SinkError> {
+        let now = unix_ns();
+        if !self.flushes_in_time || now.saturating_sub(self.flushed_ns) < FLUSH_EVERY_NS {
+            return Ok(());
+        }
+        self.flushed_ns = now;
+        self.flush()
     }
 
     fn error(&self, source: PacketError) -> SinkError {
@@ -106,15 +143,9 @@ impl Sink for FileSink {
         info: &Arc<StreamInfo>,
         origin: &Origin,
     ) -> Result<(), SinkError> {
-        // Each partition counts the frames of a key from 0.
-        let info = match origin {
-            Origin::Partition { .. } => {
-                let key = StreamKey::new(format!("{origin}/{}", info.key));
-                Arc::new(StreamInfo { key, ..StreamInfo::clone(info) })
-            }
-            _ => Arc::clone(info),
-        };
-        let number = match self.keys.get(&info.key) {
+        let info = named(info, origin);
+        let known = self.keys.get(&info.key).filter(|_| !matches!(origin, Origin::Port { .. }));
+        let number = match known {
             Some(number) => *number,
             None => {
                 let number = self.writer.add_stream(&info).map_err(|error| self.error(error))?;
@@ -139,36 +170,37 @@ impl Sink for FileSink {
             return Ok(());
         }
         *next = end;
-        self.writer.write_packet(number, &outgoing.bytes).map_err(|error| self.error(error))
+        self.writer.write_packet(number, &outgoing.bytes).map_err(|error| self.error(error))?;
+        self.flush_in_time()
     }
 
     fn checkpoint(&mut self, _: &Checkpoint) -> Result<(), SinkError> {
-        let output = self.writer.get_mut();
-        output
-            .flush()
-            .and_then(|()| output.get_ref().sync_data())
-            .map_err(|source| SinkError::Write { path: self.path.clone(), source })
+        self.flush()
+    }
+
+    fn idle(&mut self) -> Result<(), SinkError> {
+        self.flush_in_time()
     }
 
     fn finish(self: Box<Self>) -> Result<SinkReport, SinkError> {
-        let Self { path, partial, writer, .. } = *self;
+        let Self { path, partial, writer, sync, .. } = *self;
         let (output, parts) =
             writer.finish().map_err(|source| SinkError::Packets { path: path.clone(), source })?;
         let place = || -> std::io::Result<()> {
             let file = output.into_inner().map_err(std::io::IntoInnerError::into_error)?;
             if let Some(partial) = partial {
+                if sync == SyncPolicy::Never {
+                    return partial.rename(&path);
+                }
                 file.sync_all()?;
                 partial.rename(&path)?;
+                File::open(folder_of(&path))?.sync_all()?;
             }
             Ok(())
         };
-        place().map_err(|source| SinkError::Write { path: path.clone(), source })?;
+        place().map_err(|source| write_error(&path, source))?;
         Ok(SinkReport { bytes_written: Some(parts.total()), mirror: None })
     }
-}
-
-fn create_error(path: &Path, source: std::io::Error) -> SinkError {
-    SinkError::Create { path: path.to_owned(), source }
 }
 
 /// A file that is not whole yet; removed unless it gets its name.
@@ -179,9 +211,7 @@ struct Partial {
 
 impl Partial {
     fn beside(path: &Path) -> Self {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        Self { path: name.into(), whole: false }
+        Self { path: partial_of(path), whole: false }
     }
 
     fn rename(mut self, path: &Path) -> std::io::Result<()> {
