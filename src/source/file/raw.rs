@@ -1,22 +1,24 @@
 //! Raw files: nothing but samples, channels interleaved.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::description::Description;
+use super::input::{Input, uncompressed};
 use super::rows::{Flaw, RowReader, RowSource};
 use super::{
-    Endian, FileOptions, Source, SourceError, check_channels, check_rate, extension, format_error, io_error,
-    open_file, read_up_to, stem,
+    Endian, FileOptions, Recording, Source, SourceError, check_channels, check_rate, extension, format_error,
+    io_error, read_up_to,
 };
 use crate::signal::{SampleType, StreamInfo, StreamKey};
 use crate::source::sample_bytes;
 
 /// Opens a raw file. What `options` leave open, the [description](Description) beside the file says, and
 /// the sample type after it the file's extension.
-pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
-    let (file, length) = open_file(path)?;
-    let description_path = path.with_extension("json");
+pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+    let path = recording.path;
+    let input = Input::open(path)?;
+    let length = input.length();
+    let description_path = uncompressed(path).with_extension("json");
     let description = Description::beside(path)?;
     let stored = description.stored(&description_path)?;
     let unknown = |field| {
@@ -49,7 +51,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         _ => {}
     }
     let info = StreamInfo {
-        key: StreamKey::new(stem(path)),
+        key: StreamKey::new(recording.name),
         sample_rate_hz,
         sample_type,
         stored_bits: sample_type.bits(),
@@ -57,7 +59,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
     };
     let reader = RawReader {
         path: path.to_owned(),
-        file,
+        input,
         sample_type,
         endian,
         channels,
@@ -67,8 +69,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         rows_described: description.n_samples,
     };
     let total_rows = length.map(|length| length / row_bytes as u64);
-    let origin = path.display().to_string();
-    Ok(Box::new(RowSource::new(reader, origin, info, None, total_rows, options.chunk_samples)))
+    Ok(Box::new(RowSource::new(reader, recording.origin(), info, None, total_rows, options.chunk_samples)))
 }
 
 fn sample_type_of(path: &Path) -> Option<SampleType> {
@@ -78,7 +79,7 @@ fn sample_type_of(path: &Path) -> Option<SampleType> {
 
 struct RawReader {
     path: PathBuf,
-    file: File,
+    input: Input,
     sample_type: SampleType,
     endian: Endian,
     channels: usize,
@@ -103,7 +104,7 @@ impl RowReader for RawReader {
         let row_bytes = self.row_bytes();
         self.bytes.resize(rows * row_bytes, 0);
         let filled =
-            read_up_to(&mut self.file, &mut self.bytes).map_err(|error| io_error(&self.path, error))?;
+            read_up_to(&mut self.input, &mut self.bytes).map_err(|error| io_error(&self.path, error))?;
         let rows = filled / row_bytes;
         // Only the end of the file cuts a row off, and nothing is read after it.
         if filled > 0 {
@@ -126,6 +127,9 @@ impl RowReader for RawReader {
 
     fn flaw(&mut self) -> Option<Flaw> {
         let channels = self.channels as u64;
+        if let Some(reason) = self.input.damage() {
+            return Some(Flaw { reason, samples: 0 });
+        }
         if let Some(described) = self.rows_described.filter(|described| *described > self.rows_read) {
             let reason = format!(
                 "the description says {described} samples per channel, the file holds {}",
