@@ -59,10 +59,9 @@ pub(super) fn read(value: Value, report: &Report<'_>) -> Result<SourceConfig, Re
 }
 
 fn read_file(section: &mut Section<'_>) -> Result<FileSourceConfig, Refused> {
-    let formats = [("wfdb", Format::Wfdb), ("csv", Format::Csv), ("raw", Format::Raw)];
     let path = section.path("path");
     let path = section.required("path", path);
-    let format = section.choice("format", &formats);
+    let format = section.choice("format", &Format::ALL);
     let sample_rate_hz = section.positive("sample_rate_hz");
     let channels = section.count("channels", 1..=MAX_CHANNELS);
     let sample_type = section.choice("sample_type", &SampleType::ALL.map(|kind| (name_of(kind), kind)));
@@ -74,7 +73,8 @@ fn read_file(section: &mut Section<'_>) -> Result<FileSourceConfig, Refused> {
     if let Ok(Some(format)) = format {
         let refuse_unless = |wanted, key, given: bool| {
             if given && format != wanted {
-                let name = formats.iter().find(|(_, format)| *format == wanted).map_or("", |(name, _)| name);
+                let name =
+                    Format::ALL.iter().find(|(_, format)| *format == wanted).map_or("", |(name, _)| name);
                 section.refuse(key, format!("only for format = \"{name}\""));
             }
         };

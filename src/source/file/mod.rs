@@ -15,6 +15,7 @@ mod input;
 mod lines;
 mod raw;
 mod rows;
+mod wav;
 mod wfdb;
 
 use std::fmt;
@@ -90,24 +91,32 @@ pub enum Format {
     Raw,
     /// European Data Format: EDF, EDF+, and BDF and BDF+ with 24 bits.
     Edf,
+    /// Waveform audio: PCM and floats.
+    Wav,
 }
 
 /// What the format is known by where nobody says it.
-const KNOWN_EXTENSIONS: &str = "known are .hea, .dat, .csv, .tsv, .edf, .bdf, .raw, .bin, .i16, .i24, .i32, .f32 and .f64, each also with .gz or \
+const KNOWN_EXTENSIONS: &str = "known are .hea, .dat, .csv, .tsv, .edf, .bdf, .wav, .raw, .bin, .i16, .i24, .i32, .f32 and .f64, each also with .gz or \
      .zst behind it";
 
 impl Format {
     /// Every format with its name in a pipeline file.
-    pub const ALL: [(&str, Self); 4] =
-        [("wfdb", Self::Wfdb), ("csv", Self::Csv), ("raw", Self::Raw), ("edf", Self::Edf)];
+    pub const ALL: [(&str, Self); 5] = [
+        ("wfdb", Self::Wfdb),
+        ("csv", Self::Csv),
+        ("raw", Self::Raw),
+        ("edf", Self::Edf),
+        ("wav", Self::Wav),
+    ];
 
     /// The format that a file's extension stands for: `hea` and `dat` are WFDB, `csv` and `tsv` CSV, `edf` and `bdf`
-    /// EDF, `raw`, `bin`, `i16`, `i24`, `i32`, `f32` and `f64` raw; with `gz` or `zst` behind it, the one before that.
+    /// EDF, `wav` WAVE, `raw`, `bin`, `i16`, `i24`, `i32`, `f32` and `f64` raw; with `gz` or `zst` behind it, the one before that.
     pub fn of(path: &Path) -> Option<Self> {
         match extension(path).as_str() {
             "hea" | "dat" => Some(Self::Wfdb),
             "csv" | "tsv" => Some(Self::Csv),
             "edf" | "bdf" => Some(Self::Edf),
+            "wav" | "wave" => Some(Self::Wav),
             "raw" | "bin" | "i16" | "i24" | "i32" | "f32" | "f64" => Some(Self::Raw),
             _ => None,
         }
@@ -175,6 +184,7 @@ fn open_named(path: &Path, name: &str, options: &FileOptions) -> Result<Box<dyn 
         Format::Csv => csv::open(&recording, options),
         Format::Raw => raw::open(&recording, options),
         Format::Edf => edf::open(&recording, options),
+        Format::Wav => wav::open(&recording, options),
     }
 }
 
