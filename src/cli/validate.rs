@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{CliError, exit, print};
-use crate::config::{PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
+use crate::config::{FileSourceConfig, PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
 use crate::kafka;
 use crate::pipeline::{BuildError, load_model};
+use crate::source::file::expand;
 
 /// How long brokers have to answer.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
@@ -82,10 +83,9 @@ fn is_about_a_client(problem: &Problem) -> bool {
 /// What the pipeline reads and is not there, is damaged, or does not fit.
 fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let SourceConfig::File(source) = &config.source
-        && let Err(reason) = readable_file(&source.path)
-    {
-        problems.push(config.problem("source.path", reason));
+    if let SourceConfig::File(source) = &config.source {
+        let missing = missing_recordings(source).into_iter();
+        problems.extend(missing.map(|reason| config.problem("source.path", reason)));
     }
     if let SourceConfig::Kafka(source) = &config.source
         && let SourceDecoding::Packets(packets) = &source.decoding
@@ -144,6 +144,17 @@ pub(super) fn model_problems(config: &PipelineConfig) -> Vec<Problem> {
         Ok(_) => Vec::new(),
         Err(BuildError::Config(error)) => error.problems().to_vec(),
         Err(error) => vec![config.problem("encoder.model", error.to_string())],
+    }
+}
+
+/// What of a source's recordings is not there.
+fn missing_recordings(source: &FileSourceConfig) -> Vec<String> {
+    if source.reads_stdin() {
+        return Vec::new();
+    }
+    match expand(&source.paths) {
+        Ok(paths) => paths.iter().filter_map(|path| readable_file(path).err()).collect(),
+        Err(error) => vec![error.to_string()],
     }
 }
 

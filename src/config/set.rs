@@ -49,6 +49,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Own {
     Name(String),
+    StandardInput,
     StandardOutput,
     File(PathBuf),
 }
@@ -59,6 +60,7 @@ impl Own {
         let file = owner.problem("name", "").file;
         match self {
             Self::Name(_) => format!("{file} has the same name: give each pipeline its own"),
+            Self::StandardInput => format!("{name} ({file}) already reads standard input"),
             Self::StandardOutput => format!("{name} ({file}) already writes to standard output"),
             Self::File(_) => format!("{name} ({file}) writes the same file: it would be overwritten"),
         }
@@ -79,10 +81,10 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
     }
     for config in configs {
         let SourceConfig::File(source) = &config.source else { continue };
-        let read = Own::File(plain(&source.path));
         // A pipeline that reads what it writes itself was refused before.
-        if let Some(owner) = owners.get(&read) {
-            problems.push(config.problem("source.path", read.refusal(owner)));
+        let written = owners.iter().find(|(own, _)| matches!(own, Own::File(path) if source.reads(path)));
+        if let Some((own, owner)) = written {
+            problems.push(config.problem("source.path", own.refusal(owner)));
         }
     }
     problems
@@ -90,6 +92,9 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
 
 fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
     let mut claims = vec![("name".to_owned(), Own::Name(config.name.clone()))];
+    if matches!(&config.source, SourceConfig::File(source) if source.reads_stdin()) {
+        claims.push(("source.path".to_owned(), Own::StandardInput));
+    }
     for (i, sink) in config.sinks.iter().enumerate() {
         match sink {
             SinkConfig::File(file) => claims.push((format!("sinks[{i}].path"), Own::File(plain(&file.path)))),

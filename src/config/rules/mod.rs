@@ -37,7 +37,7 @@ fn one_stdout(sinks: &[Result<SinkConfig, Refused>], report: &Report<'_>) {
 
 fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
     let read = match sections.source {
-        Some(SourceConfig::File(file)) => Some(("source.path".to_owned(), file.path.as_path())),
+        Some(SourceConfig::File(file)) => Some(file),
         _ => None,
     };
     let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {
@@ -49,9 +49,11 @@ fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
         _ => None,
     };
     let mut used: Vec<(String, PathBuf)> = Vec::new();
-    for (key, path) in read.into_iter().chain(written).chain(letters) {
+    for (key, path) in written.chain(letters) {
         let plain = plain(path);
-        if let Some((user, _)) = used.iter().find(|(_, used)| *used == plain) {
+        if read.is_some_and(|read| read.reads(path)) {
+            report.refuse(&key, "the same file as source.path: it would be overwritten");
+        } else if let Some((user, _)) = used.iter().find(|(_, used)| *used == plain) {
             report.refuse(&key, format!("the same file as {user}: it would be overwritten"));
         }
         used.push((key, plain));

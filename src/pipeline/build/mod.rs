@@ -126,7 +126,9 @@ impl Pipeline {
         let abandoned = Arc::<AtomicBool>::default();
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
-            (None, SourceConfig::File(source)) => (file::open(&source.path, &source.options)?, None, false),
+            (None, SourceConfig::File(source)) => {
+                (file::open_all(&source.paths, &source.options)?, None, false)
+            }
             (None, SourceConfig::Kafka(source)) => {
                 let (source, member) = Member::join(config, source, &telemetry)?;
                 (Box::new(source), Some(member), true)

@@ -12,9 +12,12 @@ mod csv;
 mod description;
 mod edf;
 mod input;
+mod jsonl;
 mod lines;
 mod raw;
 mod rows;
+mod rvl;
+mod sequence;
 mod wav;
 mod wfdb;
 
@@ -25,6 +28,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use self::input::Input;
+pub use self::sequence::{expand, open_all};
+use super::decoding::DecodingOptions;
 pub use super::sample_bytes::Endian;
 use super::{Source, SourceError};
 use crate::signal::SampleType;
@@ -47,6 +52,10 @@ pub struct FileOptions {
     pub endian: Option<Endian>,
     /// What only CSV files need.
     pub csv: CsvOptions,
+    /// How lines of JSON become samples; of no other format.
+    pub decoding: Option<DecodingOptions>,
+    /// Of packet files: directories of models, or directories of such, in which those are that the packets name.
+    pub models: Vec<PathBuf>,
     /// Samples per channel in a chunk.
     pub chunk_samples: usize,
 }
@@ -74,6 +83,8 @@ impl Default for FileOptions {
             sample_type: None,
             endian: None,
             csv: CsvOptions::default(),
+            decoding: None,
+            models: rvl::default_models(),
             chunk_samples: 4096,
         }
     }
@@ -93,30 +104,38 @@ pub enum Format {
     Edf,
     /// Waveform audio: PCM and floats.
     Wav,
+    /// A JSON object, or an array of them, on each line.
+    Jsonl,
+    /// Packets, which are decoded.
+    Rvl,
 }
 
 /// What the format is known by where nobody says it.
-const KNOWN_EXTENSIONS: &str = "known are .hea, .dat, .csv, .tsv, .edf, .bdf, .wav, .raw, .bin, .i16, .i24, .i32, .f32 and .f64, each also with .gz or \
+const KNOWN_EXTENSIONS: &str = "known are .hea, .dat, .csv, .tsv, .edf, .bdf, .wav, .jsonl, .rvl, .raw, .bin, .i16, .i24, .i32, .f32 and .f64, each also with .gz or \
      .zst behind it";
 
 impl Format {
     /// Every format with its name in a pipeline file.
-    pub const ALL: [(&str, Self); 5] = [
+    pub const ALL: [(&str, Self); 7] = [
         ("wfdb", Self::Wfdb),
         ("csv", Self::Csv),
         ("raw", Self::Raw),
         ("edf", Self::Edf),
         ("wav", Self::Wav),
+        ("jsonl", Self::Jsonl),
+        ("rvl", Self::Rvl),
     ];
 
     /// The format that a file's extension stands for: `hea` and `dat` are WFDB, `csv` and `tsv` CSV, `edf` and `bdf`
-    /// EDF, `wav` WAVE, `raw`, `bin`, `i16`, `i24`, `i32`, `f32` and `f64` raw; with `gz` or `zst` behind it, the one before that.
+    /// EDF, `wav` WAVE, `jsonl` and `ndjson` lines of JSON, `rvl` packets, `raw`, `bin`, `i16`, `i24`, `i32`, `f32` and `f64` raw; with `gz` or `zst` behind it, the one before that.
     pub fn of(path: &Path) -> Option<Self> {
         match extension(path).as_str() {
             "hea" | "dat" => Some(Self::Wfdb),
             "csv" | "tsv" => Some(Self::Csv),
             "edf" | "bdf" => Some(Self::Edf),
             "wav" | "wave" => Some(Self::Wav),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "rvl" => Some(Self::Rvl),
             "raw" | "bin" | "i16" | "i24" | "i32" | "f32" | "f64" => Some(Self::Raw),
             _ => None,
         }
@@ -185,6 +204,8 @@ fn open_named(path: &Path, name: &str, options: &FileOptions) -> Result<Box<dyn 
         Format::Raw => raw::open(&recording, options),
         Format::Edf => edf::open(&recording, options),
         Format::Wav => wav::open(&recording, options),
+        Format::Jsonl => jsonl::open(&recording, options),
+        Format::Rvl => rvl::open(&recording, options),
     }
 }
 
