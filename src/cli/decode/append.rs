@@ -62,6 +62,11 @@ impl Appending<'_> {
             }
         }
         let repeated = step.repeated_samples(header);
+        if let Some(time_ns) =
+            header.time_ns.filter(|_| repeated == 0 && (output.is_new(columns.first) || header.after_gap))
+        {
+            output.at(columns.first, time_ns);
+        }
         let decoder = self.decoders.get(header.model).map_err(|error| decoders_error(&error))?;
         match decoder.decode(packet) {
             Ok(samples) => {

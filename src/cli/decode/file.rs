@@ -5,8 +5,9 @@ use std::fs::File;
 use std::path::Path;
 
 use super::append::{Appending, Columns};
+use super::format::Format;
 use super::names::FileNames;
-use super::output::{Column, Format, Output};
+use super::output::{Column, Output};
 use super::troubles::Troubles;
 use super::{Arguments, read_error, usage};
 use crate::cli::{CliError, exit, warn};
@@ -123,7 +124,9 @@ impl Contents {
                 columns.push(Column {
                     name,
                     sample_type: info.sample_type,
-                    physical: physical.then_some((channel.gain, channel.baseline)),
+                    sample_rate_hz: info.sample_rate_hz,
+                    channel: channel.clone(),
+                    physical,
                 });
             }
         }

@@ -20,6 +20,7 @@ mod rvl;
 mod sequence;
 mod wav;
 mod wfdb;
+pub(crate) mod write;
 
 use std::fmt;
 use std::io::{ErrorKind, Read};

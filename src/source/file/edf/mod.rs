@@ -10,6 +10,8 @@
 
 mod header;
 mod onset;
+mod range;
+mod writer;
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -17,6 +19,7 @@ use std::path::PathBuf;
 
 use self::header::{FIXED_BYTES, Header};
 use self::onset::onset_ns;
+pub(crate) use self::writer::EdfWriter;
 use super::input::Input;
 use super::{
     Endian, FileOptions, Recording, Source, SourceError, channel_names, check_option, check_rate, io_error,

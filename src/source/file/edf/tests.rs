@@ -14,12 +14,12 @@ const HEADER_BYTES: usize = 256 * 5;
 const START_NS: i64 = 1_709_209_815_250_000_000;
 
 #[derive(Debug)]
-struct Stream {
-    info: StreamInfo,
-    samples: Vec<f64>,
+pub(super) struct Stream {
+    pub(super) info: StreamInfo,
+    pub(super) samples: Vec<f64>,
     /// Rows before each gap.
-    gaps: Vec<usize>,
-    times: Vec<Option<i64>>,
+    pub(super) gaps: Vec<usize>,
+    pub(super) times: Vec<Option<i64>>,
 }
 
 fn read_all(mut source: Box<dyn Source>) -> Result<(Vec<Stream>, Vec<DeadLetter>), SourceError> {
@@ -59,7 +59,7 @@ fn read_with(bytes: &[u8], options: &FileOptions) -> Result<(Vec<Stream>, Vec<De
     read_all(open(&path, options)?)
 }
 
-fn read(bytes: &[u8]) -> (Vec<Stream>, Vec<DeadLetter>) {
+pub(super) fn read(bytes: &[u8]) -> (Vec<Stream>, Vec<DeadLetter>) {
     read_with(bytes, &FileOptions::default()).unwrap()
 }
 

@@ -7,10 +7,12 @@
 //!   samples up to the end.
 
 mod header;
+mod writer;
 
 use std::path::PathBuf;
 
 use self::header::{Encoding, Header, HeaderError};
+pub(crate) use self::writer::WavWriter;
 use super::input::Input;
 use super::rows::{Flaw, RowReader, RowSource};
 use super::{

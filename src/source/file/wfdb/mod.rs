@@ -10,11 +10,13 @@
 
 mod header;
 mod signal_file;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
 use self::header::{Encoding, Header};
 use self::signal_file::SignalFile;
+pub(crate) use self::writer::WfdbWriter;
 use super::input::{is_stdin, uncompressed};
 use super::rows::{Flaw, RowReader, RowSource};
 use super::{
