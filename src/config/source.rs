@@ -166,12 +166,12 @@ fn read_paths(section: &mut Section<'_>) -> Result<Vec<PathBuf>, Refused> {
 }
 
 /// `[source.decoding]` of JSON lines.
-fn read_decoding(section: &mut Section<'_>) -> Result<Option<DecodingOptions>, Refused> {
+fn read_decoding(section: &mut Section<'_>) -> Result<Option<Box<DecodingOptions>>, Refused> {
     let Some(value) = section.value("decoding")? else { return Ok(None) };
     let path = section.key("decoding");
     let decoding = decoding::read(&path, value, section.report())?;
     match decoding.codec {
-        Codec::Json(_) => Ok(Some(decoding)),
+        Codec::Json(_) => Ok(Some(Box::new(decoding))),
         _ => Err(section.refuse("decoding.codec", "lines of a file are decoded as \"json\"")),
     }
 }

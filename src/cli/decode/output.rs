@@ -184,7 +184,8 @@ impl Output {
             if !(complete || rest && any) || self.waiting.is_empty() {
                 return self.write();
             }
-            while let Some((_, time_ns)) = self.times.pop_front_if(|(row, _)| *row <= self.rows) {
+            while let Some((_, time_ns)) = self.times.front().copied().filter(|(row, _)| *row <= self.rows) {
+                self.times.pop_front();
                 self.writer.at(time_ns, &mut self.bytes);
             }
             self.row.clear();

@@ -13,7 +13,7 @@ use super::rows::MAX_CHUNK_VALUES;
 use super::{FileOptions, Recording, Source, SourceError};
 use crate::signal::{Chunk, DeadLetter, Message, Position, Stage, StreamIndex, StreamKey};
 use crate::source::SourceEvent;
-use crate::source::decoding::{DecodeError, MessageDecoder, Place, Record};
+use crate::source::decoding::{DecodeError, DecodingOptions, MessageDecoder, Place, Record};
 
 /// Bytes of a key, at most.
 const MAX_KEY_BYTES: usize = 1024;
@@ -29,7 +29,7 @@ pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<B
     let channels = decoding.channels.len().max(1);
     Ok(Box::new(JsonlSource {
         lines,
-        decoder: MessageDecoder::new(decoding.clone()),
+        decoder: MessageDecoder::new(DecodingOptions::clone(decoding)),
         origin: recording.origin(),
         name: recording.name.to_owned(),
         channels,
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::signal::{ChannelInfo, SampleType};
-    use crate::source::decoding::{Codec, DecodingOptions, JsonFields, JsonLayout, TimeField, TimeUnit};
+    use crate::source::decoding::{Codec, JsonFields, JsonLayout, TimeField, TimeUnit};
     use crate::source::file::{Format, open};
 
     fn options(keyed: bool) -> FileOptions {
@@ -215,12 +215,12 @@ mod tests {
         };
         FileOptions {
             format: Some(Format::Jsonl),
-            decoding: Some(DecodingOptions {
+            decoding: Some(Box::new(DecodingOptions {
                 sample_rate_hz: 100.0,
                 sample_type: SampleType::I16,
                 channels: vec![ChannelInfo::unscaled("")],
                 codec: Codec::Json(fields),
-            }),
+            })),
             ..FileOptions::default()
         }
     }

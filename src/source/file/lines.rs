@@ -63,6 +63,9 @@ impl Lines {
                 if self.text.starts_with(b"\xff\xfe") || self.text.starts_with(b"\xfe\xff") {
                     return refuse("is UTF-16 text: convert the file to UTF-8".into());
                 }
+                if self.text.contains(&0) {
+                    return refuse(format!("has bytes of 0: a binary file, not {}", self.kind));
+                }
                 let mark = self.text.len() - without_byte_order_mark(&self.text).len();
                 self.text.drain(..mark);
             }

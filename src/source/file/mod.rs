@@ -54,7 +54,7 @@ pub struct FileOptions {
     /// What only CSV files need.
     pub csv: CsvOptions,
     /// How lines of JSON become samples; of no other format.
-    pub decoding: Option<DecodingOptions>,
+    pub decoding: Option<Box<DecodingOptions>>,
     /// Of packet files: directories of models, or directories of such, in which those are that the packets name.
     pub models: Vec<PathBuf>,
     /// Samples per channel in a chunk.

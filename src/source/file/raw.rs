@@ -77,6 +77,14 @@ fn sample_type_of(path: &Path) -> Option<SampleType> {
     SampleType::ALL.into_iter().find(|sample_type| sample_type.to_string() == extension)
 }
 
+/// True for bytes that are the digits of numbers and what stands between them, on lines: samples hardly are.
+fn is_table_of_numbers(bytes: &[u8]) -> bool {
+    const ENOUGH_BYTES: usize = 16;
+    let start = bytes.get(..bytes.len().min(4096)).unwrap_or(bytes);
+    let numeric = |byte: &u8| byte.is_ascii_digit() || b" \t\r\n,;.+-eE".contains(byte);
+    start.len() >= ENOUGH_BYTES && start.contains(&b'\n') && start.iter().all(numeric)
+}
+
 struct RawReader {
     path: PathBuf,
     input: Input,
@@ -105,6 +113,10 @@ impl RowReader for RawReader {
         self.bytes.resize(rows * row_bytes, 0);
         let filled =
             read_up_to(&mut self.input, &mut self.bytes).map_err(|error| io_error(&self.path, error))?;
+        if self.rows_read == 0 && self.bytes.get(..filled).is_some_and(is_table_of_numbers) {
+            let reason = "is a text of numbers, not raw samples: give format = \"csv\"";
+            return Err(format_error(&self.path, "byte 0", reason));
+        }
         let rows = filled / row_bytes;
         // Only the end of the file cuts a row off, and nothing is read after it.
         if filled > 0 {
@@ -272,6 +284,17 @@ mod tests {
             let refusal = refusal(&path, &FileOptions::default());
             assert!(refusal.contains(reason), "{description}: {refusal}");
         }
+    }
+
+    #[test]
+    fn text_is_no_raw_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.i16");
+        fs::write(&path, "1.5;-2\r\n3;4\r\n5;6e2\r\n").unwrap();
+        assert!(refusal(&path, &options(SampleType::I16)).contains("byte 0: is a text of numbers"));
+        // Two samples that happen to be characters.
+        fs::write(&path, "1\n2\n").unwrap();
+        assert_eq!(read(&path, &options(SampleType::I16)).unwrap().samples().len(), 2);
     }
 
     #[test]

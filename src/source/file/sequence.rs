@@ -65,7 +65,8 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>, SourceError> {
     let found = glob::glob(text).map_err(|error| refuse(format!("is no pattern: {}", error.msg)))?;
     let mut files = Vec::new();
     for path in found {
-        let path = path.map_err(|error| super::io_error(&error.path().to_owned(), error.into()))?;
+        let path =
+            path.map_err(|error| super::io_error(error.path(), std::io::Error::from(error.error().kind())))?;
         if !path.is_dir() {
             files.push(path);
         }

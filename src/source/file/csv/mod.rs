@@ -44,7 +44,10 @@ pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<B
         .sample_rate_hz
         .or(survey.as_ref().and_then(|survey| survey.sample_rate_hz))
         .ok_or_else(|| {
-            let reason = "is not known: give it, or name a time column with at least two different times";
+            let reason = match survey {
+                Some(_) => "is not known: give it, or name a time column with at least two different times",
+                None => "is not known: give it; only a file can be read twice to find it, and the type of its samples",
+            };
             format_error(path, "sample_rate_hz", reason)
         })?;
     check_rate(path, "sample_rate_hz", sample_rate_hz)?;

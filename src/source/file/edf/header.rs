@@ -272,6 +272,10 @@ impl Field<'_> {
 /// `dd.mm.yy` and `hh.mm.ss`. Two digits of a year are 1985 to 2084; `Startdate dd-MMM-yyyy` at the beginning of an
 /// EDF+ recording's description has all four.
 fn start_ns(date: &str, time: &str, recording: &str) -> Option<i64> {
+    // What EDF+ has where the date is not known.
+    if date == "01.01.85" && recording.starts_with("Startdate X") {
+        return None;
+    }
     let numbers = |text: &str| -> Option<[u32; 3]> {
         let parts: Vec<u32> =
             text.split(['.', ':', '/']).map(|part| part.trim().parse().ok()).collect::<Option<_>>()?;
@@ -336,7 +340,7 @@ mod tests {
         assert_eq!(start_ns("01.01.70", "12.00.00", ""), noon(36_525), "2070");
         assert_eq!(start_ns("01.01.85", "12.00.00", ""), noon(5_479));
         assert_eq!(start_ns("01.01.yy", "12.00.00", "Startdate 01-JAN-1985 X X X"), noon(5_479));
-        assert_eq!(start_ns("01.01.85", "12.00.00", "Startdate X X X X"), noon(5_479));
+        assert_eq!(start_ns("01.01.85", "12.00.00", "Startdate X X X X"), None, "not known");
         assert_eq!(start_ns("", "12.00.00", ""), None);
         assert_eq!(start_ns("31.02.20", "12.00.00", ""), None);
     }

@@ -62,7 +62,7 @@ impl Encoding {
     fn cuts(self, bytes: u64) -> bool {
         match self {
             Self::Packed12 => bytes % 3 == 1,
-            _ => bytes % u64::from(self.bits() / 8) != 0,
+            _ => !bytes.is_multiple_of(u64::from(self.bits() / 8)),
         }
     }
 
