@@ -91,6 +91,207 @@ fn recordings_that_lie_are_told_apart() {
     assert_eq!(summary["dead_letter_samples"], 800, "{summary}");
 }
 
+/// A source's lines in the test's pipeline, with a file of dead letters.
+fn reading(source: &str) -> String {
+    pipeline(source) + "[dead_letters]\npath = \"letters.jsonl\"\n"
+}
+
+/// The dead letters of the last run.
+fn letters(workplace: &Workplace) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(workplace.path("letters.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A WAVE file of 16 bits at 360 Hz whose header says that there are so many bytes of samples.
+fn wav(samples: &[i16], says_bytes: u32) -> Vec<u8> {
+    let mut bytes =
+        b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x68\x01\0\0\xd0\x02\0\0\x02\0\x10\0data"
+            .to_vec();
+    bytes.extend(says_bytes.to_le_bytes());
+    bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    bytes
+}
+
+/// An EDF file of one signal at 360 Hz, whose header says that there are so many records of a second.
+fn edf(seconds: usize, says_records: i32) -> Vec<u8> {
+    let fields: [(&str, usize); 20] = [
+        ("0", 8),
+        ("X X X X", 80),
+        ("X", 80),
+        ("29.02.24", 8),
+        ("12.30.15", 8),
+        ("512", 8),
+        ("", 44),
+        (&says_records.to_string(), 8),
+        ("1", 8),
+        ("1", 4),
+        ("ECG", 16),
+        ("", 80),
+        ("mV", 8),
+        ("-5", 8),
+        ("5", 8),
+        ("-2048", 8),
+        ("2047", 8),
+        ("", 80),
+        ("360", 8),
+        ("", 32),
+    ];
+    let mut bytes: Vec<u8> =
+        fields.iter().flat_map(|(text, width)| format!("{text:width$}").into_bytes()).collect();
+    bytes.extend((0..360 * seconds).flat_map(|i| (i as i16 % 97).to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn recordings_that_are_cut_give_what_is_there_and_say_what_is_missing() {
+    let workplace = Workplace::new();
+    let samples: Vec<i16> = (0..1000).map(|i| i % 97).collect();
+    let whole_edf = edf(3, 3);
+    let cases: [(&str, Vec<u8>, u64, u64, &str); 6] = [
+        (
+            "cut.wav",
+            wav(&samples, 4000),
+            1000,
+            1000,
+            "the header says 4000 bytes of samples, the file holds 2000",
+        ),
+        ("odd.wav", wav(&samples, u32::MAX)[..2043].to_vec(), 999, 1, "1 bytes are left over"),
+        (
+            "cut.edf",
+            whole_edf[..whole_edf.len() - 9].to_vec(),
+            720,
+            360,
+            "the header says 3 records, the file holds 2",
+        ),
+        ("short.edf", edf(3, 5), 1080, 720, "the header says 5 records, the file holds 3"),
+        (
+            "long.edf",
+            edf(3, 2),
+            720,
+            360,
+            "the header says 2 records, behind which the file has 720 bytes more",
+        ),
+        ("torn.edf", whole_edf[..whole_edf.len() - 9].to_vec(), 720, 360, "file holds 2"),
+    ];
+    for (name, bytes, read, lost, reason) in cases {
+        workplace.write(name, bytes);
+        workplace.write("test.toml", reading(&format!("path = \"{name}\"")));
+        let outcome = workplace.rivulet(&["run", "test.toml", "--json"]).ok();
+        let summary = outcome.json();
+        assert_eq!(
+            (summary["samples"].as_u64(), summary["dead_letter_samples"].as_u64()),
+            (Some(read), Some(lost)),
+            "{name}"
+        );
+        let letters = letters(&workplace);
+        let [letter] = &letters[..] else { panic!("{name}: {letters:?}") };
+        assert!(letter["reason"].as_str().unwrap().contains(reason), "{name}: {letter}");
+        assert!(letter["origin"] == name && letter["byte"].as_u64().unwrap() > 44, "{name}: {letter}");
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_dead_letters_with_their_line() {
+    let workplace = Workplace::new();
+    let source = "path = \"a.csv\"\nsample_rate_hz = 360\nsample_type = \"i16\"";
+    workplace.write("test.toml", reading(source));
+    // A mark of byte order, Windows' ends of lines, a ragged row, what is no number, and what no i16 holds.
+    workplace.write("a.csv", "\u{feff}x,y\r\n1,2\r\n3\r\n4,NaN\r\ninf,5\r\n6,40000\r\n7,1.5\r\n8,9\r\n");
+    let summary = workplace.rivulet(&["run", "test.toml", "--json"]).ok().json();
+    assert_eq!(
+        (summary["samples"].as_u64(), summary["dead_letters"].as_u64()),
+        (Some(4), Some(5)),
+        "{summary}"
+    );
+    let reasons: Vec<String> =
+        letters(&workplace).iter().map(|letter| letter["reason"].as_str().unwrap().to_owned()).collect();
+    for (reason, expected) in reasons.iter().zip([
+        "line 3: 1 cells, but there are 2 columns",
+        "line 4: column 2: \"NaN\" is not a finite number",
+        "line 5: column 1: \"inf\" is not a finite number",
+        "line 6: column 2: \"40000\" is not a whole number that fits i16",
+        "line 7: column 2: \"1.5\" is not a whole number that fits i16",
+    ]) {
+        assert_eq!(reason, expected);
+    }
+    let decoding =
+        "decoding = { codec = \"json\", sample_type = \"i16\", sample_rate_hz = 360, samples = \"v\" }";
+    workplace.write("test.toml", reading(&format!("path = \"a.jsonl\"\n{decoding}")));
+    workplace.write("a.jsonl", "{\"v\":[1,2]}\n{\"v\":[1,NaN]}\n{\"v\":40000}\n{\"w\":1}\n{\"v\":3}\n");
+    let summary = workplace.rivulet(&["run", "test.toml", "--json"]).ok().json();
+    assert_eq!(
+        (summary["samples"].as_u64(), summary["dead_letters"].as_u64()),
+        (Some(3), Some(3)),
+        "{summary}"
+    );
+    let lines = letters(&workplace);
+    for (letter, line) in lines.iter().zip(["line 2, character", "line 3, v", "line 4, v"]) {
+        assert!(letter["reason"].as_str().unwrap().starts_with(line), "{letter}");
+    }
+}
+
+#[test]
+fn files_that_are_something_else_are_told_in_one_line() {
+    let workplace = Workplace::new();
+    let noise: Vec<u8> = (0..3000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let table = b"x;y\n1,5;2\n3,5;4\n".to_vec();
+    let cases: [(&str, &[u8], &str); 9] = [
+        ("a.csv", &[0, 1, 2, b'\n', 3], "line 1: has bytes of 0: a binary file, not a CSV file"),
+        ("b.csv", &table, "line 2: \"1,5\" has a decimal comma"),
+        ("c.csv", b"x\n3,14\n2,71\n", "decimal comma?"),
+        ("a.i16", b"100,200\n300,400\n500,600\n", "byte 0: is a text of numbers"),
+        ("a.wav", &table, "byte 0: begins with \"x;y"),
+        ("a.edf", &[&table[..], &[b' '; 300]].concat(), "byte 0: begins with \"x;y"),
+        ("a.rvl", &noise, "a.rvl"),
+        ("a.hea", &noise, "is not UTF-8 text"),
+        ("a.csv.gz", &table, "byte 0: is not compressed with gzip"),
+    ];
+    for (name, bytes, reason) in cases {
+        workplace.write(name, bytes);
+        let options = if name.ends_with("hea")
+            || name.ends_with("rvl")
+            || name.ends_with("edf")
+            || name.ends_with("wav")
+        {
+            ""
+        } else {
+            "sample_rate_hz = 360"
+        };
+        workplace.write("test.toml", reading(&format!("path = \"{name}\"\n{options}")));
+        let outcome = workplace.rivulet(&["run", "test.toml"]).fails(65, reason);
+        assert!(outcome.stderr.contains(name) && outcome.stderr.trim().lines().count() == 1, "{outcome:?}");
+    }
+    workplace.write("test.toml", reading("path = \"*.flac\""));
+    for verb in ["run", "validate"] {
+        let outcome = workplace.rivulet(&[verb, "test.toml"]);
+        let said = outcome.stdout + &outcome.stderr;
+        assert!(outcome.code != Some(0) && said.contains("*.flac: path: no file matches"), "{verb}: {said}");
+    }
+    workplace.write("test.toml", reading("path = \"-\""));
+    workplace
+        .rivulet(&["run", "test.toml"])
+        .fails(78, "source.format: missing: standard input has no extension");
+}
+
+#[test]
+fn one_of_many_that_cannot_be_read_costs_itself() {
+    let workplace = Workplace::new();
+    let samples: Vec<i16> = (0..1000).map(|i| i % 97).collect();
+    workplace.write("night/1.wav", wav(&samples, 2000));
+    workplace.write("night/2.wav", b"RIFF");
+    workplace.write("night/3.wav", wav(&samples, 2000));
+    workplace.write("test.toml", reading("path = \"night/*.wav\""));
+    let summary = workplace.rivulet(&["run", "test.toml", "--json"]).ok().json();
+    assert_eq!(
+        (summary["samples"].as_u64(), summary["streams"].as_u64()),
+        (Some(2000), Some(2)),
+        "{summary}"
+    );
+    let letters = letters(&workplace);
+    assert_eq!((letters.len(), letters[0]["origin"].as_str()), (1, Some("night/2.wav")));
+    assert!(letters[0]["reason"].as_str().unwrap().contains("ends within the first 12 bytes"), "{letters:?}");
+}
+
 #[test]
 fn outputs_that_cannot_be_written_leave_nothing() {
     let workplace = Workplace::new();

@@ -11,7 +11,7 @@ use super::run::{LoggingArguments, Signals, check_mirror, pipeline_error, source
 use super::{CliError, exit, print, validate};
 use crate::config::{FileSourceConfig, PipelineConfig, Problem, SinkConfig, SourceConfig};
 use crate::pipeline::{FeedError, Feeding, Progress, ReplayError, ReplayOptions, ReplayReport, Via, replay};
-use crate::source::file::FileOptions;
+use crate::source::file::{FileOptions, expand};
 use crate::source::replay::{Recording, Speed, load};
 use crate::telemetry::Telemetry;
 
@@ -138,8 +138,8 @@ fn read(path: &std::path::Path) -> Result<PipelineConfig, CliError> {
 /// What is played: the inputs that were given, or the pipeline's own.
 fn recordings(config: &PipelineConfig, inputs: &[PathBuf]) -> Result<Vec<Recording>, CliError> {
     let read = match (inputs, &config.source) {
-        ([], SourceConfig::File(FileSourceConfig { path, options })) => {
-            load(std::slice::from_ref(path), options)
+        ([], SourceConfig::File(FileSourceConfig { paths, options })) => {
+            expand(paths).and_then(|paths| load(&paths, options))
         }
         ([], SourceConfig::Follow(_)) => {
             return Err(CliError::new(

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{CliError, exit, print};
-use crate::config::{PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
+use crate::config::{FileSourceConfig, PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
 use crate::kafka;
 use crate::pipeline::{BuildError, load_model};
+use crate::source::file::expand;
 use crate::source::follow::is_pattern;
 
 /// How long brokers have to answer.
@@ -83,10 +84,9 @@ fn is_about_a_client(problem: &Problem) -> bool {
 /// What the pipeline reads and is not there, is damaged, or does not fit.
 fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let SourceConfig::File(source) = &config.source
-        && let Err(reason) = readable_file(&source.path)
-    {
-        problems.push(config.problem("source.path", reason));
+    if let SourceConfig::File(source) = &config.source {
+        let missing = missing_recordings(source).into_iter();
+        problems.extend(missing.map(|reason| config.problem("source.path", reason)));
     }
     if let SourceConfig::Follow(source) = &config.source
         && let Err(reason) = followable(&source.path)
@@ -163,6 +163,17 @@ fn followable(path: &Path) -> Result<(), String> {
         )),
         None if path.exists() => readable_file(path),
         None => Ok(()),
+    }
+}
+
+/// What of a source's recordings is not there.
+fn missing_recordings(source: &FileSourceConfig) -> Vec<String> {
+    if source.reads_stdin() {
+        return Vec::new();
+    }
+    match expand(&source.paths) {
+        Ok(paths) => paths.iter().filter_map(|path| readable_file(path).err()).collect(),
+        Err(error) => vec![error.to_string()],
     }
 }
 

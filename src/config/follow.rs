@@ -24,20 +24,13 @@ const STARTS: &[(&str, Start)] = &[("beginning", Start::Beginning), ("end", Star
 
 /// What a recording that is read once may say of itself, and a followed file says in its decoding.
 const DECODING_KEYS: &[&str] =
-    &["format", "sample_rate_hz", "channels", "sample_type", "endian", "time_column", "delimiter", "header"];
+    &["format", "sample_rate_hz", "channels", "sample_type", "endian", "time_column", "delimiter", "header", "models"];
 
 /// Refuses what only a followed file has.
 pub(super) fn refuse_keys(section: &mut Section<'_>) {
-    const ONLY: &str = "only with follow = true";
     if let Ok(Some(_)) = section.choice("start", STARTS) {
-        section.refuse("start", ONLY);
+        section.refuse("start", "only with follow = true");
     }
-    let reason = match section.value("decoding") {
-        Ok(Some(Value::Table(_))) => ONLY.to_owned(),
-        Ok(Some(other)) => format!("expected a table, found {}", other.describe()),
-        Ok(None) | Err(Refused) => return,
-    };
-    section.refuse("decoding", reason);
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Result<FollowSourceConfig, Refused> {

@@ -225,6 +225,19 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A path that is not empty, or an array of such.
+    pub(super) fn paths(&mut self, key: &str) -> Result<Option<Vec<PathBuf>>, Refused> {
+        match self.entries.get(key) {
+            Some(Value::Array(_)) => self.items(key, "an array of paths", |item| match item {
+                Value::Text(Expanded { text, .. }) if !text.is_empty() && !text.contains('\0') => {
+                    Ok(PathBuf::from(text))
+                }
+                other => Err(format!("expected a path, found {}", other.describe())),
+            }),
+            _ => self.path(key).map(|path| path.map(|path| vec![path])),
+        }
+    }
+
     /// A whole number in `range`.
     pub(super) fn count(
         &mut self,

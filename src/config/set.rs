@@ -48,6 +48,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
 /// What only one pipeline of a process may have.
 enum Own {
     Name(String),
+    StandardInput,
     StandardOutput,
     File(PathTemplate),
 }
@@ -61,7 +62,7 @@ impl Own {
     fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Name(one), Self::Name(other)) => one == other,
-            (Self::StandardOutput, Self::StandardOutput) => true,
+            (Self::StandardInput, Self::StandardInput) | (Self::StandardOutput, Self::StandardOutput) => true,
             (Self::File(one), Self::File(other)) => one.overlaps(other),
             _ => false,
         }
@@ -72,6 +73,7 @@ impl Own {
         let file = owner.problem("name", "").file;
         match self {
             Self::Name(_) => format!("{file} has the same name: give each pipeline its own"),
+            Self::StandardInput => format!("{name} ({file}) already reads standard input"),
             Self::StandardOutput => format!("{name} ({file}) already writes to standard output"),
             Self::File(_) => format!("{name} ({file}) writes the same file: it would be overwritten"),
         }
@@ -91,15 +93,14 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
         }
     }
     for config in configs {
-        let path = match &config.source {
-            SourceConfig::File(source) => &source.path,
-            SourceConfig::Follow(source) => &source.path,
-            SourceConfig::Kafka(_) => continue,
-        };
-        let read = Own::of_file(path);
         // A pipeline that reads what it writes itself was refused before.
-        if let Some((owned, owner)) = owners.iter().find(|(owned, _)| owned.meets(&read)) {
-            problems.push(config.problem("source.path", owned.refusal(owner)));
+        let written = owners.iter().find(|(own, _)| match (own, &config.source) {
+            (Own::File(path), SourceConfig::File(source)) => source.reads(path),
+            (own, SourceConfig::Follow(source)) => own.meets(&Own::of_file(&source.path)),
+            _ => false,
+        });
+        if let Some((own, owner)) = written {
+            problems.push(config.problem("source.path", own.refusal(owner)));
         }
     }
     problems
@@ -107,6 +108,9 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
 
 fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
     let mut claims = vec![("name".to_owned(), Own::Name(config.name.clone()))];
+    if matches!(&config.source, SourceConfig::File(source) if source.reads_stdin()) {
+        claims.push(("source.path".to_owned(), Own::StandardInput));
+    }
     for (i, sink) in config.sinks.iter().enumerate() {
         match sink {
             SinkConfig::File(file) => {

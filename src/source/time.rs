@@ -91,20 +91,27 @@ pub(crate) fn timestamp_ns(text: &str) -> Option<i64> {
     civil.unix_ns()?.checked_sub(zone_minutes * 60 * NANOS_PER_SECOND)
 }
 
-/// The time of day and date of nanoseconds since the Unix epoch, as [`timestamp_ns`] reads them.
-pub(crate) fn rfc3339(ns: i64) -> String {
-    let (seconds, nanosecond) = (ns.div_euclid(NANOS_PER_SECOND), ns.rem_euclid(NANOS_PER_SECOND));
-    let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+/// The date and time of day of nanoseconds since the Unix epoch.
+pub(in crate::source) fn civil(ns: i64) -> Civil {
+    let (seconds, nanosecond) = (ns.div_euclid(NANOS_PER_SECOND), ns.rem_euclid(NANOS_PER_SECOND) as u32);
+    let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
     // The inverse of `Civil::days`: Hinnant's `civil_from_days`.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u32;
+    // Nanoseconds of 64 bits end in 2262.
+    let year = (year_of_era + era * 400 + i64::from(month <= 2)) as i32;
     let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    Civil { year, month, day, hour, minute, second, nanosecond }
+}
+
+/// The time of day and date of nanoseconds since the Unix epoch, as [`timestamp_ns`] reads them.
+pub(crate) fn rfc3339(ns: i64) -> String {
+    let Civil { year, month, day, hour, minute, second, nanosecond } = civil(ns);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanosecond:09}Z")
 }
 

@@ -263,7 +263,10 @@ impl Framer {
 fn split(info: &Arc<StreamInfo>, model_channels: usize) -> Result<Vec<Arc<StreamInfo>>, WindowError> {
     let channels = info.channels.len();
     match (model_channels, info.channels.as_slice()) {
-        (1, [channel]) if channel.name.is_empty() => Ok(vec![Arc::clone(info)]),
+        // What was split before, and comes from a packet file again, has its channel in its key already.
+        (1, [channel]) if channel.name.is_empty() || ends_with_channel(&info.key, &channel.name) => {
+            Ok(vec![Arc::clone(info)])
+        }
         (1, [_, ..]) => Ok(info
             .channels
             .iter()
@@ -280,4 +283,8 @@ fn split(info: &Arc<StreamInfo>, model_channels: usize) -> Result<Vec<Arc<Stream
         _ if channels == model_channels => Ok(vec![Arc::clone(info)]),
         _ => Err(WindowError::ModelChannels { key: info.key.clone(), channels, model_channels }),
     }
+}
+
+fn ends_with_channel(key: &StreamKey, name: &str) -> bool {
+    key.as_str().strip_suffix(name).is_some_and(|start| start.ends_with('/'))
 }

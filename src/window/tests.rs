@@ -66,6 +66,7 @@ fn channels_become_streams_for_a_model_of_one() {
     assert_eq!(keys(&framer.add_stream(&stream("a", &["MLII", ""])).unwrap()), ["a/MLII", "a/ch1"]);
     assert_eq!(keys(&framer.add_stream(&stream("b", &["V1"])).unwrap()), ["b/V1"]);
     assert_eq!(keys(&framer.add_stream(&stream("c", &[""])).unwrap()), ["c"]);
+    assert_eq!(keys(&framer.add_stream(&stream("b/MLII", &["MLII"])).unwrap()), ["b/MLII"], "split before");
     let mut frames = Vec::new();
     framer.push(&chunk(2, &[7.0, 8.0]), &mut frames).unwrap();
     framer.push(&chunk(0, &[1.0, -1.0, 2.0, -2.0]), &mut frames).unwrap();

@@ -73,6 +73,12 @@ impl Appending<'_> {
         }
         let repeated = step.repeated_samples(header) as u64 / channels.max(1);
         let rows = kept.start.max(repeated)..kept.end.max(repeated).max(kept.start);
+        if let Some(time_ns) =
+            header.time_ns.filter(|_| output.is_new(columns.first) || header.after_gap && rows.start == 0)
+        {
+            let lead = crate::signal::duration_ns(header.sample_rate_hz, rows.start);
+            output.at(columns.first, time_ns.saturating_add(lead));
+        }
         let decoder = self.decoders.get(header.model).map_err(|error| decoders_error(&error))?;
         match decoder.decode(packet) {
             Ok(samples) => {

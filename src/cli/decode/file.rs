@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::append::{Appending, Columns};
+use super::format::Format;
 use super::names::FileNames;
-use super::output::{Column, Format, Output};
+use super::output::{Column, Output};
 use super::troubles::Troubles;
 use super::{Arguments, usage};
 use crate::cli::segments::{Contents, Range, Segment, SegmentReader, Stream, Window};
@@ -276,7 +277,9 @@ fn columns(group: &[&Stream], physical: bool) -> Vec<Column> {
             columns.push(Column {
                 name,
                 sample_type: info.sample_type,
-                physical: physical.then_some((channel.gain, channel.baseline)),
+                sample_rate_hz: info.sample_rate_hz,
+                channel: channel.clone(),
+                physical,
             });
         }
     }

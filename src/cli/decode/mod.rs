@@ -2,6 +2,7 @@
 
 mod append;
 mod file;
+mod format;
 mod names;
 mod output;
 mod topic;
@@ -9,7 +10,7 @@ mod troubles;
 
 use std::path::PathBuf;
 
-use self::output::Format;
+use self::format::Format;
 use super::segments::{Bound, Range, parse_bound};
 use super::{CliError, exit};
 use crate::model::ModelLibrary;
@@ -22,10 +23,10 @@ pub(super) struct Arguments {
     /// kafka://HOST:PORT[,HOST:PORT...]/TOPIC, from its beginning to its end of now.
     #[arg(value_name = "FILE|DIR|URL", required = true)]
     inputs: Vec<PathBuf>,
-    /// Where the samples go: FILE.csv, FILE.raw, or a folder for one file a stream.
+    /// Where the samples go: FILE.csv, .raw, .wav, .edf, .bdf or .hea (WFDB), or a folder for one file a stream.
     #[arg(short, long)]
     output: PathBuf,
-    /// Write csv or raw, whatever the output's extension is.
+    /// How samples are written, whatever the output's extension is.
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Decode this stream only; may be repeated.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::output::Format;
+use super::format::Format;
 
 /// Bytes of a name without its extension; file systems take 255.
 const MAX_NAME_BYTES: usize = 200;

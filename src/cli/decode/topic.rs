@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use self::streams::{Streams, Target};
 use super::append::Appending;
-use super::output::Format;
+use super::format::Format;
 use super::troubles::Troubles;
 use super::{Arguments, CliError, usage};
 use crate::cli::{exit, print};

@@ -38,12 +38,7 @@ fn one_stdout(sinks: &[Result<SinkConfig, Refused>], report: &Report<'_>) {
 
 fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
     let read = match sections.source {
-        Some(SourceConfig::File(file)) => {
-            Some(("source.path".to_owned(), PathTemplate::of_path(&plain(&file.path))))
-        }
-        Some(SourceConfig::Follow(follow)) => {
-            Some(("source.path".to_owned(), PathTemplate::of_path(&plain(&follow.path))))
-        }
+        Some(SourceConfig::File(file)) => Some(file),
         _ => None,
     };
     let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {
@@ -63,9 +58,17 @@ fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
         }
         _ => None,
     };
-    let mut used: Vec<(String, PathTemplate)> = Vec::new();
-    for (key, path) in read.into_iter().chain(written).chain(letters).chain(state) {
-        if let Some((user, _)) = used.iter().find(|(_, used)| used.overlaps(&path)) {
+    let followed = match sections.source {
+        Some(SourceConfig::Follow(follow)) => {
+            Some(("source.path".to_owned(), PathTemplate::of_path(&plain(&follow.path))))
+        }
+        _ => None,
+    };
+    let mut used: Vec<(String, PathTemplate)> = followed.into_iter().collect();
+    for (key, path) in written.chain(letters).chain(state) {
+        if read.is_some_and(|read| read.reads(&path)) {
+            report.refuse(&key, "the same file as source.path: it would be overwritten");
+        } else if let Some((user, _)) = used.iter().find(|(_, used)| used.overlaps(&path)) {
             report.refuse(&key, format!("the same file as {user}: it would be overwritten"));
         }
         used.push((key, path));

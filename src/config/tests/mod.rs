@@ -88,7 +88,7 @@ fn what_is_left_out_has_its_default() {
         WindowConfig { frame_size: None, max_gap: None, max_streams: count(10_000), idle_timeout: None };
     assert_eq!(config.window, window);
     let source = FileSourceConfig {
-        path: PathBuf::from("in.csv"),
+        paths: vec![PathBuf::from("in.csv")],
         options: FileOptions { sample_rate_hz: Some(250.0), ..FileOptions::default() },
     };
     assert_eq!(config.source, SourceConfig::File(source));
@@ -142,7 +142,7 @@ fn what_is_given_arrives() {
     )
     .unwrap();
     let source = FileSourceConfig {
-        path: PathBuf::from("in.i24"),
+        paths: vec![PathBuf::from("in.i24")],
         options: FileOptions {
             format: Some(Format::Raw),
             sample_rate_hz: Some(0.5),

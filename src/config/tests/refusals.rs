@@ -151,7 +151,7 @@ fn words_are_checked_against_the_known_ones() {
         (
             "path = \"in.csv\"",
             "path = \"in.csv\"\nformat = \"cvs\"",
-            "p.toml:5: source.format: expected one of wfdb, csv, raw, found the text \"cvs\" (did you mean 'csv'?)",
+            "p.toml:5: source.format: expected one of wfdb, csv, raw, edf, wav, jsonl, rvl, found the text \"cvs\" (did you mean 'csv'?)",
         ),
         (
             "type = \"rvq\"",

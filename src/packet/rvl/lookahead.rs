@@ -22,6 +22,11 @@ impl<R: Read> Lookahead<R> {
         Self { input, buffer: Vec::new(), start: 0, offset: 0, ended: false }
     }
 
+    /// The input itself.
+    pub(super) fn input(&self) -> &R {
+        &self.input
+    }
+
     /// What has been read from the place on.
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()

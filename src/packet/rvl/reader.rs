@@ -124,6 +124,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// What is read.
+    pub fn input(&self) -> &R {
+        self.ahead.input()
+    }
+
     /// Where the bytes read so far went that are neither packets nor damaged.
     pub fn container(&self) -> ContainerParts {
         self.container

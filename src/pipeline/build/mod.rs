@@ -134,7 +134,9 @@ impl Pipeline {
         };
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
-            (None, SourceConfig::File(source)) => (file::open(&source.path, &source.options)?, None, false),
+            (None, SourceConfig::File(source)) => {
+                (file::open_all(&source.paths, &source.options)?, None, false)
+            }
             (None, SourceConfig::Follow(source)) => {
                 let (source, keeper) = follow::open(config, source, &telemetry)?;
                 committer = Some(Box::new(keeper));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::input::{is_stdin, uncompressed};
 use super::{Endian, SourceError, format_error, read_text};
 use crate::signal::{ChannelInfo, SampleType};
 
@@ -35,8 +36,8 @@ pub(super) struct Description {
 impl Description {
     /// The description of `recording`, empty where there is none.
     pub(super) fn beside(recording: &Path) -> Result<Self, SourceError> {
-        let path = recording.with_extension("json");
-        if path == recording || !path.exists() {
+        let path = uncompressed(recording).with_extension("json");
+        if is_stdin(recording) || path == recording || !path.exists() {
             return Ok(Self::default());
         }
         let text = read_text(&path)?;

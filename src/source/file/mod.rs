@@ -1,7 +1,8 @@
-//! Recordings in files: WFDB, CSV and raw samples.
+//! Recordings in files: `docs/formats.md` says what is read of each format.
 //!
 //! [`open`] gives one stream for each recording, with all channels of the recording; its key is the name of
-//! the file without extension. Files are read with a constant amount of memory.
+//! the file without extension. A recording with several sample rates, or with keys of its own, gives several.
+//! Files are read with a constant amount of memory, and compressed ones (`.gz`, `.zst`) as what is in them.
 //!
 //! A sample that is not there (NaN, infinite, marked as missing by the format) takes the samples of all other
 //! channels at its instant with it: they become a [`DeadLetter`](crate::signal::DeadLetter), and the next
@@ -9,17 +10,27 @@
 
 mod csv;
 mod description;
+mod edf;
+mod input;
+mod jsonl;
+mod lines;
 mod raw;
 mod rows;
+mod rvl;
+mod sequence;
+mod wav;
 mod wfdb;
+pub(crate) mod write;
 
 use std::fmt;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use self::input::Input;
+pub use self::sequence::{expand, open_all};
+use super::decoding::DecodingOptions;
 pub use super::sample_bytes::Endian;
 use super::{Source, SourceError};
 use crate::signal::SampleType;
@@ -42,6 +53,10 @@ pub struct FileOptions {
     pub endian: Option<Endian>,
     /// What only CSV files need.
     pub csv: CsvOptions,
+    /// How lines of JSON become samples; of no other format.
+    pub decoding: Option<Box<DecodingOptions>>,
+    /// Of packet files: directories of models, or directories of such, in which those are that the packets name.
+    pub models: Vec<PathBuf>,
     /// Samples per channel in a chunk.
     pub chunk_samples: usize,
 }
@@ -69,6 +84,8 @@ impl Default for FileOptions {
             sample_type: None,
             endian: None,
             csv: CsvOptions::default(),
+            decoding: None,
+            models: rvl::default_models(),
             chunk_samples: 4096,
         }
     }
@@ -84,18 +101,68 @@ pub enum Format {
     Csv,
     /// Nothing but samples, channels interleaved.
     Raw,
+    /// European Data Format: EDF, EDF+, and BDF and BDF+ with 24 bits.
+    Edf,
+    /// Waveform audio: PCM and floats.
+    Wav,
+    /// A JSON object, or an array of them, on each line.
+    Jsonl,
+    /// Packets, which are decoded.
+    Rvl,
 }
 
+/// What the format is known by where nobody says it.
+const KNOWN_EXTENSIONS: &str = "known are .hea, .dat, .csv, .tsv, .edf, .bdf, .wav, .jsonl, .rvl, .raw, .bin, .i16, .i24, .i32, .f32 and .f64, each also with .gz or \
+     .zst behind it";
+
 impl Format {
-    /// The format that a file's extension stands for: `hea` and `dat` are WFDB, `csv` and `tsv` CSV, `raw`,
-    /// `bin`, `i16`, `i24`, `i32`, `f32` and `f64` raw.
+    /// Every format with its name in a pipeline file.
+    pub const ALL: [(&str, Self); 7] = [
+        ("wfdb", Self::Wfdb),
+        ("csv", Self::Csv),
+        ("raw", Self::Raw),
+        ("edf", Self::Edf),
+        ("wav", Self::Wav),
+        ("jsonl", Self::Jsonl),
+        ("rvl", Self::Rvl),
+    ];
+
+    /// The format that a file's extension stands for: `hea` and `dat` are WFDB, `csv` and `tsv` CSV, `edf` and `bdf`
+    /// EDF, `wav` WAVE, `jsonl` and `ndjson` lines of JSON, `rvl` packets, `raw`, `bin`, `i16`, `i24`, `i32`, `f32` and `f64` raw; with `gz` or `zst` behind it, the one before that.
     pub fn of(path: &Path) -> Option<Self> {
         match extension(path).as_str() {
             "hea" | "dat" => Some(Self::Wfdb),
             "csv" | "tsv" => Some(Self::Csv),
+            "edf" | "bdf" => Some(Self::Edf),
+            "wav" | "wave" => Some(Self::Wav),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "rvl" => Some(Self::Rvl),
             "raw" | "bin" | "i16" | "i24" | "i32" | "f32" | "f64" => Some(Self::Raw),
             _ => None,
         }
+    }
+
+    /// The formats' names.
+    fn names() -> String {
+        Self::ALL.map(|(name, _)| name).join(", ")
+    }
+}
+
+/// A recording that is to be opened.
+struct Recording<'a> {
+    path: &'a Path,
+    /// What its streams are called, or what their keys begin with.
+    name: &'a str,
+}
+
+impl Recording<'_> {
+    fn error(&self, place: impl fmt::Display, reason: impl fmt::Display) -> SourceError {
+        format_error(self.path, place, reason)
+    }
+
+    /// How dead letters name it.
+    fn origin(&self) -> String {
+        shown(self.path).display().to_string()
     }
 }
 
@@ -104,21 +171,26 @@ const MAX_CHANNELS: usize = 4096;
 
 const IS_DIRECTORY: &str = "is a directory: name a recording in it";
 
-/// Opens a recording.
+/// Opens a recording; `-` is standard input.
 ///
 /// # Errors
 /// The file cannot be read, is not what it says it is, or leaves open what `options` do not say.
 pub fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+    open_named(path, &stem(path), options)
+}
+
+/// Opens a recording whose streams are called `name`, or have keys that begin with it.
+fn open_named(path: &Path, name: &str, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
     if path.is_dir() {
         return Err(format_error(path, "file", IS_DIRECTORY));
     }
     let format = options.format.or_else(|| Format::of(path)).ok_or_else(|| {
-        format_error(
-            path,
-            "extension",
-            "does not say the format: give it as wfdb, csv or raw (known are .hea, .dat, .csv, .tsv, .raw, .bin, \
-             .i16, .i24, .i32, .f32 and .f64)",
-        )
+        if input::is_stdin(path) {
+            let reason = format!("standard input has no extension: give the format ({})", Format::names());
+            return format_error(path, "format", reason);
+        }
+        let reason = format!("does not say the format: give it ({}); {KNOWN_EXTENSIONS}", Format::names());
+        format_error(path, "extension", reason)
     })?;
     if let Some(rate) = options.sample_rate_hz {
         check_rate(path, "sample_rate_hz", rate)?;
@@ -126,46 +198,52 @@ pub fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, Sourc
     if options.chunk_samples == 0 {
         return Err(format_error(path, "chunk_samples", "is 0: give at least 1"));
     }
+    let recording = Recording { path, name };
     match format {
-        Format::Wfdb => wfdb::open(path, options),
-        Format::Csv => csv::open(path, options),
-        Format::Raw => raw::open(path, options),
+        Format::Wfdb => wfdb::open(&recording, options),
+        Format::Csv => csv::open(&recording, options),
+        Format::Raw => raw::open(&recording, options),
+        Format::Edf => edf::open(&recording, options),
+        Format::Wav => wav::open(&recording, options),
+        Format::Jsonl => jsonl::open(&recording, options),
+        Format::Rvl => rvl::open(&recording, options),
     }
 }
 
+/// The extension in lower case; of a compressed file that of what is in it.
 fn extension(path: &Path) -> String {
+    let path = input::uncompressed(path);
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 /// The recording's name: that of the file, without extension.
 fn stem(path: &Path) -> String {
+    if input::is_stdin(path) {
+        return "stdin".to_owned();
+    }
+    let path = input::uncompressed(path);
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn format_error(path: &Path, place: impl fmt::Display, reason: impl fmt::Display) -> SourceError {
-    SourceError::Format { path: path.to_owned(), place: place.to_string(), reason: reason.to_string() }
+    SourceError::Format { path: shown(path), place: place.to_string(), reason: reason.to_string() }
 }
 
 fn io_error(path: &Path, source: std::io::Error) -> SourceError {
-    SourceError::Io { path: path.to_owned(), source }
+    SourceError::Io { path: shown(path), source }
 }
 
-/// Opens a file with its length, where it is a regular file and has one.
-fn open_file(path: &Path) -> Result<(File, Option<u64>), SourceError> {
-    let file = File::open(path).map_err(|error| io_error(path, error))?;
-    let metadata = file.metadata().map_err(|error| io_error(path, error))?;
-    if metadata.is_dir() {
-        return Err(format_error(path, "file", IS_DIRECTORY));
-    }
-    Ok((file, metadata.is_file().then_some(metadata.len())))
+/// The path as messages have it.
+fn shown(path: &Path) -> PathBuf {
+    if input::is_stdin(path) { PathBuf::from("standard input") } else { path.to_owned() }
 }
 
 /// The text of a small file that describes a recording.
 fn read_text(path: &Path) -> Result<String, SourceError> {
     const MAX_BYTES: u64 = 1 << 20;
-    let (file, _) = open_file(path)?;
+    let input = Input::open(path)?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| io_error(path, error))?;
+    input.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| io_error(path, error))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format_error(path, "file", "is longer than 1 MiB: not the description of a recording"));
     }
@@ -295,7 +373,10 @@ mod tests {
         assert_eq!(Format::of(Path::new("a/b.HEA")), Some(Format::Wfdb));
         assert_eq!(Format::of(Path::new("b.tsv")), Some(Format::Csv));
         assert_eq!(Format::of(Path::new("b.i16")), Some(Format::Raw));
-        assert!(refusal(Path::new("recording.wav"), &FileOptions::default()).contains("wfdb, csv or raw"));
+        assert_eq!(Format::of(Path::new("b.csv.GZ")), Some(Format::Csv));
+        assert_eq!(Format::of(Path::new("b.gz")), None);
+        let refusal = refusal(Path::new("recording.mp3"), &FileOptions::default());
+        assert!(refusal.contains("wfdb, csv, raw") && refusal.contains(".zst"), "{refusal}");
     }
 
     #[test]

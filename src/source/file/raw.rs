@@ -1,22 +1,24 @@
 //! Raw files: nothing but samples, channels interleaved.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::description::Description;
+use super::input::{Input, uncompressed};
 use super::rows::{Flaw, RowReader, RowSource};
 use super::{
-    Endian, FileOptions, Source, SourceError, check_channels, check_rate, extension, format_error, io_error,
-    open_file, read_up_to, stem,
+    Endian, FileOptions, Recording, Source, SourceError, check_channels, check_rate, extension, format_error,
+    io_error, read_up_to,
 };
 use crate::signal::{SampleType, StreamInfo, StreamKey};
 use crate::source::sample_bytes;
 
 /// Opens a raw file. What `options` leave open, the [description](Description) beside the file says, and
 /// the sample type after it the file's extension.
-pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
-    let (file, length) = open_file(path)?;
-    let description_path = path.with_extension("json");
+pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+    let path = recording.path;
+    let input = Input::open(path)?;
+    let length = input.length();
+    let description_path = uncompressed(path).with_extension("json");
     let description = Description::beside(path)?;
     let stored = description.stored(&description_path)?;
     let unknown = |field| {
@@ -49,7 +51,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         _ => {}
     }
     let info = StreamInfo {
-        key: StreamKey::new(stem(path)),
+        key: StreamKey::new(recording.name),
         sample_rate_hz,
         sample_type,
         stored_bits: sample_type.bits(),
@@ -57,7 +59,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
     };
     let reader = RawReader {
         path: path.to_owned(),
-        file,
+        input,
         sample_type,
         endian,
         channels,
@@ -67,8 +69,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         rows_described: description.n_samples,
     };
     let total_rows = length.map(|length| length / row_bytes as u64);
-    let origin = path.display().to_string();
-    Ok(Box::new(RowSource::new(reader, origin, info, None, total_rows, options.chunk_samples)))
+    Ok(Box::new(RowSource::new(reader, recording.origin(), info, None, total_rows, options.chunk_samples)))
 }
 
 fn sample_type_of(path: &Path) -> Option<SampleType> {
@@ -76,9 +77,17 @@ fn sample_type_of(path: &Path) -> Option<SampleType> {
     SampleType::ALL.into_iter().find(|sample_type| sample_type.to_string() == extension)
 }
 
+/// True for bytes that are the digits of numbers and what stands between them, on lines: samples hardly are.
+fn is_table_of_numbers(bytes: &[u8]) -> bool {
+    const ENOUGH_BYTES: usize = 16;
+    let start = bytes.get(..bytes.len().min(4096)).unwrap_or(bytes);
+    let numeric = |byte: &u8| byte.is_ascii_digit() || b" \t\r\n,;.+-eE".contains(byte);
+    start.len() >= ENOUGH_BYTES && start.contains(&b'\n') && start.iter().all(numeric)
+}
+
 struct RawReader {
     path: PathBuf,
-    file: File,
+    input: Input,
     sample_type: SampleType,
     endian: Endian,
     channels: usize,
@@ -103,7 +112,11 @@ impl RowReader for RawReader {
         let row_bytes = self.row_bytes();
         self.bytes.resize(rows * row_bytes, 0);
         let filled =
-            read_up_to(&mut self.file, &mut self.bytes).map_err(|error| io_error(&self.path, error))?;
+            read_up_to(&mut self.input, &mut self.bytes).map_err(|error| io_error(&self.path, error))?;
+        if self.rows_read == 0 && self.bytes.get(..filled).is_some_and(is_table_of_numbers) {
+            let reason = "is a text of numbers, not raw samples: give format = \"csv\"";
+            return Err(format_error(&self.path, "byte 0", reason));
+        }
         let rows = filled / row_bytes;
         // Only the end of the file cuts a row off, and nothing is read after it.
         if filled > 0 {
@@ -126,6 +139,9 @@ impl RowReader for RawReader {
 
     fn flaw(&mut self) -> Option<Flaw> {
         let channels = self.channels as u64;
+        if let Some(reason) = self.input.damage() {
+            return Some(Flaw { reason, samples: 0 });
+        }
         if let Some(described) = self.rows_described.filter(|described| *described > self.rows_read) {
             let reason = format!(
                 "the description says {described} samples per channel, the file holds {}",
@@ -268,6 +284,17 @@ mod tests {
             let refusal = refusal(&path, &FileOptions::default());
             assert!(refusal.contains(reason), "{description}: {refusal}");
         }
+    }
+
+    #[test]
+    fn text_is_no_raw_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.i16");
+        fs::write(&path, "1.5;-2\r\n3;4\r\n5;6e2\r\n").unwrap();
+        assert!(refusal(&path, &options(SampleType::I16)).contains("byte 0: is a text of numbers"));
+        // Two samples that happen to be characters.
+        fs::write(&path, "1\n2\n").unwrap();
+        assert_eq!(read(&path, &options(SampleType::I16)).unwrap().samples().len(), 2);
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::super::append::Columns;
+use super::super::format::Format;
 use super::super::names::FileNames;
-use super::super::output::{Column, Format, Output};
+use super::super::output::{Column, Output};
 use super::super::usage;
 use crate::cli::{CliError, warn};
 use crate::packet::{Continuity, Header};
-use crate::signal::SampleType;
+use crate::signal::{ChannelInfo, SampleType};
 
 /// Files that are open at a time; their buffers take 16 MiB.
 const MAX_OPEN: usize = 256;
@@ -134,7 +135,9 @@ impl Streams {
             .map(|channel| Column {
                 name: if several { format!("{key}/{channel}") } else { key.to_owned() },
                 sample_type: header.sample_type,
-                physical: None,
+                sample_rate_hz: header.sample_rate_hz,
+                channel: ChannelInfo::unscaled(""),
+                physical: false,
             })
             .collect();
         // Room first: the new file is one more that is open.

@@ -22,18 +22,19 @@ use std::path::Path;
 
 use self::survey::Survey;
 use self::table::Table;
+use super::input::is_stdin;
 use super::rows::MAX_CHUNK_VALUES;
-use super::{FileOptions, Source, SourceError, check_rate, format_error, io_error, stem};
+use super::{FileOptions, Recording, Source, SourceError, check_rate, format_error, io_error};
 use crate::signal::{ChannelInfo, Chunk, DeadLetter, Position, SampleType, Stage, StreamInfo, StreamKey};
 use crate::source::SourceEvent;
 
 /// Opens a CSV file.
-pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
-    let metadata = std::fs::metadata(path).map_err(|error| io_error(path, error))?;
-    if metadata.is_file() && metadata.len() == 0 {
-        return Err(format_error(path, "file", "is empty"));
-    }
-    let survey = metadata.is_file().then(|| Survey::of(path, options)).transpose()?;
+pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+    let path = recording.path;
+    let survey = match is_regular(path)? {
+        true => Some(Survey::of(path, options)?),
+        false => None,
+    };
     let sample_type = match (options.sample_type, &survey) {
         (Some(sample_type), _) => sample_type,
         (None, Some(survey)) => survey.sample_type,
@@ -43,7 +44,10 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         .sample_rate_hz
         .or(survey.as_ref().and_then(|survey| survey.sample_rate_hz))
         .ok_or_else(|| {
-            let reason = "is not known: give it, or name a time column with at least two different times";
+            let reason = match survey {
+                Some(_) => "is not known: give it, or name a time column with at least two different times",
+                None => "is not known: give it; only a file can be read twice to find it, and the type of its samples",
+            };
             format_error(path, "sample_rate_hz", reason)
         })?;
     check_rate(path, "sample_rate_hz", sample_rate_hz)?;
@@ -52,14 +56,14 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         tracing::info!(file = %path.display(), sample_rate_hz, "sample rate taken from the time column");
     }
     let info = StreamInfo {
-        key: StreamKey::new(stem(path)),
+        key: StreamKey::new(recording.name),
         sample_rate_hz,
         sample_type,
         stored_bits: sample_type.bits(),
         channels: table.channel_names().into_iter().map(ChannelInfo::unscaled).collect(),
     };
     Ok(Box::new(CsvSource {
-        origin: path.display().to_string(),
+        origin: recording.origin(),
         chunk_rows: options.chunk_samples.min(MAX_CHUNK_VALUES / info.channels.len().max(1)),
         total_rows: survey.map(|survey| survey.rows),
         table,
@@ -71,6 +75,18 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         state: State::Start,
         ready: VecDeque::new(),
     }))
+}
+
+/// True for a file that can be read twice.
+fn is_regular(path: &Path) -> Result<bool, SourceError> {
+    if is_stdin(path) {
+        return Ok(false);
+    }
+    let metadata = std::fs::metadata(path).map_err(|error| io_error(path, error))?;
+    if metadata.is_file() && metadata.len() == 0 {
+        return Err(format_error(path, "file", "is empty"));
+    }
+    Ok(metadata.is_file())
 }
 
 struct CsvSource {
@@ -102,6 +118,9 @@ impl CsvSource {
     fn read_row(&mut self) -> Result<(), SourceError> {
         let Some(row) = self.table.next_row()? else {
             self.flush();
+            if let Some(reason) = self.table.damage() {
+                self.refuse(self.table.end_byte(), reason, 0);
+            }
             self.state = State::Ended;
             return Ok(());
         };
@@ -122,18 +141,23 @@ impl CsvSource {
             Err(reason) => {
                 self.flush();
                 self.after_gap = true;
-                let letter = DeadLetter {
-                    stage: Stage::Source,
-                    origin: self.origin.clone(),
-                    position: Position::Byte(self.table.start_byte()),
-                    reason: format!("line {}: {reason}", self.table.line()),
-                    samples: self.info.channels.len() as u64,
-                    message: None,
-                };
-                self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
+                let reason = format!("line {}: {reason}", self.table.line());
+                self.refuse(self.table.start_byte(), reason, self.info.channels.len() as u64);
             }
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, byte: u64, reason: String, samples: u64) {
+        let letter = DeadLetter {
+            stage: Stage::Source,
+            origin: self.origin.clone(),
+            position: Position::Byte(byte),
+            reason,
+            samples,
+            message: None,
+        };
+        self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
     }
 
     /// True if a row does not belong to the chunk because samples are missing before it. A chunk has one time,

@@ -1,17 +1,12 @@
 //! The lines of a CSV file and the numbers in them.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::signal::SampleType;
 use crate::source::SourceError;
-use crate::source::cells::{
-    DECIMAL_COMMA, cells, fit, has_decimal_comma, number, quoted, without_byte_order_mark,
-};
-use crate::source::file::{
-    FileOptions, channel_names, check_channels, check_option, format_error, io_error, open_file,
-};
+use crate::source::cells::{DECIMAL_COMMA, cells, fit, has_decimal_comma, number, quoted};
+use crate::source::file::lines::Lines;
+use crate::source::file::{FileOptions, channel_names, check_channels, check_option, format_error};
 use crate::source::time::{decimal_ns, timestamp_ns};
 
 /// A CSV file, read row by row.
@@ -42,7 +37,7 @@ impl Table {
         options: &FileOptions,
         sample_type: Option<SampleType>,
     ) -> Result<Self, SourceError> {
-        let mut lines = Lines::open(path)?;
+        let mut lines = Lines::open(path, "a CSV file")?;
         if !lines.next()? {
             return Err(format_error(path, "file", "has no row of samples"));
         }
@@ -138,6 +133,11 @@ impl Table {
         &self.samples
     }
 
+    /// Why the file ended before its time, where it did.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.lines.damage()
+    }
+
     /// The line that was read last, counted from 1.
     pub(super) fn line(&self) -> u64 {
         self.lines.number
@@ -220,58 +220,4 @@ fn given_delimiter(path: &Path, delimiter: char) -> Result<u8, SourceError> {
 /// A tab or a semicolon if the line has one: commas may then be parts of names or numbers.
 fn likely_delimiter(line: &[u8]) -> u8 {
     [b'\t', b';'].into_iter().find(|delimiter| line.contains(delimiter)).unwrap_or(b',')
-}
-
-/// The lines of a text file that are not blank.
-struct Lines {
-    path: PathBuf,
-    reader: BufReader<File>,
-    /// The last line, without its line break.
-    text: Vec<u8>,
-    /// Its number, counted from 1.
-    number: u64,
-    start_byte: u64,
-    end_byte: u64,
-}
-
-impl Lines {
-    fn open(path: &Path) -> Result<Self, SourceError> {
-        let (file, _) = open_file(path)?;
-        let reader = BufReader::with_capacity(1 << 16, file);
-        Ok(Self { path: path.to_owned(), reader, text: Vec::new(), number: 0, start_byte: 0, end_byte: 0 })
-    }
-
-    /// Reads the next line; false at the end of the file.
-    fn next(&mut self) -> Result<bool, SourceError> {
-        const MAX_BYTES: u64 = 1 << 20;
-        loop {
-            self.text.clear();
-            let mut bounded = self.reader.by_ref().take(MAX_BYTES + 1);
-            let bytes =
-                bounded.read_until(b'\n', &mut self.text).map_err(|error| io_error(&self.path, error))?;
-            if bytes == 0 {
-                return Ok(false);
-            }
-            self.number += 1;
-            self.start_byte = self.end_byte;
-            self.end_byte += bytes as u64;
-            let refuse = |reason| Err(format_error(&self.path, format_args!("line {}", self.number), reason));
-            if bytes as u64 > MAX_BYTES {
-                return refuse("is longer than 1 MiB: not a CSV file");
-            }
-            if self.number == 1 {
-                if self.text.starts_with(b"\xff\xfe") || self.text.starts_with(b"\xfe\xff") {
-                    return refuse("is UTF-16 text: convert the file to UTF-8");
-                }
-                let mark = self.text.len() - without_byte_order_mark(&self.text).len();
-                self.text.drain(..mark);
-            }
-            if !self.text.trim_ascii().is_empty() {
-                // Not all space: a tab at the end may stand before an empty cell.
-                let breaks = self.text.iter().rev().take_while(|byte| b"\r\n".contains(byte)).count();
-                self.text.truncate(self.text.len() - breaks);
-                return Ok(true);
-            }
-        }
-    }
 }

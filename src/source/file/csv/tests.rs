@@ -206,6 +206,7 @@ fn what_cannot_be_read_is_refused_in_one_line() {
     assert!(Recording::new("x,y\n").refusal().contains("has no row of samples"));
     assert!(Recording::new("time\n1\n2\n").refusal().contains("0 channels"));
     assert!(Recording::new("x,y\na,b\nc,d\n").refusal().contains("line 2: column 1: \"a\" is not a finite"));
+    assert!(Recording::new("\0\u{1}x\n1\n").refusal().contains("line 1: has bytes of 0: a binary file"));
     assert!(Recording::new("x;y\n1;2\n1,5;2,5\n").refusal().contains("line 3: \"1,5\" has a decimal comma"));
     assert!(Recording::new("x\n1,5\n2,5\n").refusal().contains("decimal comma?"));
     assert!(Recording::new(b"\xff\xfe1\0,\0").refusal().contains("UTF-16"));

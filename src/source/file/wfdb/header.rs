@@ -44,12 +44,18 @@ pub(super) enum Encoding {
     Packed12,
     /// Format 16: 16-bit two's complement samples, lowest byte first.
     Little16,
+    /// Format 24: 24-bit two's complement samples, lowest byte first.
+    Little24,
+    /// Format 32: 32-bit two's complement samples, lowest byte first.
+    Little32,
 }
 
 /// What the standard lets a header leave out.
 const DEFAULT_FRAME_RATE_HZ: f64 = 250.0;
 const DEFAULT_GAIN: f64 = 200.0;
 const DEFAULT_UNIT: &str = "mV";
+/// What stands for no unit.
+pub(super) const NO_UNIT: &str = "NU";
 
 /// A line of the header, for its errors.
 struct Line<'a> {
@@ -208,11 +214,9 @@ fn parse_format(line: &Line<'_>, text: &str) -> Result<(Encoding, usize, u64), S
         None => (text, 1),
     };
     check_channels(line.path, format_args!("line {}: samples per frame", line.number), samples_per_frame)?;
-    let encoding = match format {
-        "212" => Encoding::Packed12,
-        "16" => Encoding::Little16,
-        _ => return Err(line.error(format_args!("format {format:?} is not read: known are 212 and 16"))),
-    };
+    let encoding = Encoding::of(format).ok_or_else(|| {
+        line.error(format_args!("format {format:?} is not read: known are 212, 16, 24 and 32"))
+    })?;
     Ok((encoding, samples_per_frame, byte_offset))
 }
 
@@ -228,6 +232,7 @@ fn parse_gain(line: &Line<'_>, text: &str, zero: i32) -> Result<(f64, f64, Strin
         return Err(line.error(format_args!("a gain of {gain} is not finite")));
     }
     let gain = if gain == 0.0 { DEFAULT_GAIN } else { gain };
+    let unit = if unit == NO_UNIT { "" } else { unit };
     Ok((gain, baseline.into(), unit.to_owned()))
 }
 
@@ -304,7 +309,7 @@ mod tests {
             ("r 2\nr.dat 16", "line 1: says 2 signals, but describes 1"),
             ("r 1\nr.dat 16\nr.dat 16", "line 3: \"r.dat 16\" comes after the last"),
             ("r 1\nr.dat", "line 2: does not say the format"),
-            ("r 1\nr.dat 80", "line 2: format \"80\" is not read: known are 212 and 16"),
+            ("r 1\nr.dat 80", "line 2: format \"80\" is not read: known are 212, 16, 24 and 32"),
             ("r 1\nr.dat 16:3", "skew"),
             ("r 1\nr.dat 16x0", "0 channels"),
             ("r 1\n../r.dat 16", "line 2: \"../r.dat\" is not the name of a file beside the header"),

@@ -1,8 +1,8 @@
-//! WFDB records: PhysioNet's headers and signal files, in formats 212 and 16.
+//! WFDB records: PhysioNet's headers and signal files, in formats 212, 16, 24 and 32.
 //!
 //! - The stream's rate is the frame rate times the samples per frame, which must be the same for all
 //!   signals; signals may lie in several files, which must have the same format.
-//! - The lowest count of a format (-2048 in 212, -32768 in 16) marks a sample as missing.
+//! - The lowest count of a format (-2048 in 212, -32768 in 16, ...) marks a sample as missing.
 //! - The header's base date and time, taken as UTC, are the time of the first sample.
 //! - A file shorter than its header says ends in a dead letter with the number of samples that are missing,
 //!   a longer one in a dead letter with those that were not read.
@@ -10,25 +10,32 @@
 
 mod header;
 mod signal_file;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
 use self::header::{Encoding, Header};
 use self::signal_file::SignalFile;
+pub(crate) use self::writer::WfdbWriter;
+use super::input::{is_stdin, uncompressed};
 use super::rows::{Flaw, RowReader, RowSource};
 use super::{
-    FileOptions, Source, SourceError, channel_names, check_option, check_rate, extension, format_error,
-    read_text, stem,
+    FileOptions, Recording, Source, SourceError, channel_names, check_option, check_rate, extension,
+    format_error, read_text,
 };
-use crate::signal::{ChannelInfo, SampleType, StreamInfo, StreamKey};
+use crate::signal::{ChannelInfo, StreamInfo, StreamKey};
 
 /// Opens the record whose header or signal file is at `path`, or whose name it is.
-pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
-    let path = &header_path(path);
+pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+    if is_stdin(recording.path) {
+        return Err(recording.error("format", "a WFDB record lies in several files: name its header"));
+    }
+    let path = &header_path(recording.path);
     let header = header::parse(path, &read_text(path)?)?;
     check_option(path, "channels", options.channels, header.signals.len())?;
-    check_option(path, "sample_type", options.sample_type, SampleType::I16)?;
     let reader = RecordReader::open(path, &header)?;
+    let sample_type = reader.encoding.sample_type();
+    check_option(path, "sample_type", options.sample_type, sample_type)?;
 
     let sample_rate_hz =
         options.sample_rate_hz.unwrap_or(header.frame_rate_hz * reader.samples_per_frame as f64);
@@ -41,9 +48,9 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
         baseline: signal.baseline,
     };
     let info = StreamInfo {
-        key: StreamKey::new(stem(path)),
+        key: StreamKey::new(recording.name),
         sample_rate_hz,
-        sample_type: SampleType::I16,
+        sample_type,
         stored_bits: reader.encoding.bits(),
         channels: channel_names(&descriptions).into_iter().zip(&header.signals).map(channel).collect(),
     };
@@ -62,7 +69,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>
 fn header_path(path: &Path) -> PathBuf {
     match extension(path).as_str() {
         "hea" => path.to_owned(),
-        "dat" => path.with_extension("hea"),
+        "dat" => uncompressed(path).with_extension("hea"),
         _ => {
             let mut path = path.as_os_str().to_owned();
             path.push(".hea");
@@ -84,7 +91,7 @@ struct RecordReader {
     frames_to_read: u64,
     frames_read: u64,
     checksums: Vec<Option<u16>>,
-    counts: Vec<i16>,
+    counts: Vec<i32>,
 }
 
 impl RecordReader {
@@ -95,7 +102,11 @@ impl RecordReader {
         let samples_per_frame = first.samples_per_frame;
         for signal in &header.signals {
             if signal.encoding != first.encoding {
-                let reason = "signals in formats 212 and 16 in one record are not read";
+                let reason = format!(
+                    "signals in formats {} and {} in one record are not read",
+                    first.encoding.format(),
+                    signal.encoding.format()
+                );
                 return Err(format_error(path, "format", reason));
             }
             if signal.samples_per_frame != samples_per_frame {
@@ -192,15 +203,20 @@ impl RowReader for RecordReader {
         match self.encoding {
             Encoding::Packed12 => "marked as missing (-2048)",
             Encoding::Little16 => "marked as missing (-32768)",
+            Encoding::Little24 => "marked as missing (-8388608)",
+            Encoding::Little32 => "marked as missing (-2147483648)",
         }
     }
 
     fn flaw(&mut self) -> Option<Flaw> {
         let samples_per_frame = (self.samples_per_frame * self.signal_count()) as u64;
+        let damage = self.files.iter().find_map(SignalFile::damage);
         let Some(declared) = self.frames_declared else {
             let values = self.files.iter().map(SignalFile::values_left_over).sum();
-            return (values > 0).then(|| Flaw {
-                reason: "the signal file ends within a frame, and the header does not say its length".into(),
+            return (values > 0 || damage.is_some()).then(|| Flaw {
+                reason: damage.unwrap_or_else(|| {
+                    "the signal file ends within a frame, and the header does not say its length".into()
+                }),
                 samples: values,
             });
         };
@@ -210,8 +226,9 @@ impl RowReader for RecordReader {
             self.verify_checksums();
             return None;
         }
+        let damage = damage.map(|damage| format!(": {damage}")).unwrap_or_default();
         let reason = format!(
-            "the header says {declared} samples per signal, the signal file holds {}",
+            "the header says {declared} samples per signal, the signal file holds {}{damage}",
             self.frames_stored
         );
         Some(Flaw {

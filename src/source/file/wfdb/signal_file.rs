@@ -1,44 +1,78 @@
 //! Signal files: the counts of one or more signals, frame after frame.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, copy, sink};
 use std::path::{Path, PathBuf};
 
 use super::header::{Encoding, Signal};
+use crate::signal::SampleType;
 use crate::source::SourceError;
-use crate::source::file::{format_error, io_error, open_file, read_up_to};
+use crate::source::file::input::Input;
+use crate::source::file::{format_error, io_error, read_up_to};
 
 impl Encoding {
+    /// The encoding with a number in the standard.
+    pub(super) fn of(format: &str) -> Option<Self> {
+        [Self::Packed12, Self::Little16, Self::Little24, Self::Little32]
+            .into_iter()
+            .find(|encoding| encoding.format() == format)
+    }
+
+    /// Its number in the standard.
+    pub(super) fn format(self) -> &'static str {
+        match self {
+            Self::Packed12 => "212",
+            Self::Little16 => "16",
+            Self::Little24 => "24",
+            Self::Little32 => "32",
+        }
+    }
+
     /// Bits that a sample takes.
     pub(super) fn bits(self) -> u8 {
         match self {
             Self::Packed12 => 12,
             Self::Little16 => 16,
+            Self::Little24 => 24,
+            Self::Little32 => 32,
         }
     }
 
-    /// The count that marks a sample as missing.
-    fn missing(self) -> i16 {
+    pub(super) fn sample_type(self) -> SampleType {
         match self {
-            Self::Packed12 => -2048,
-            Self::Little16 => i16::MIN,
+            Self::Packed12 | Self::Little16 => SampleType::I16,
+            Self::Little24 => SampleType::I24,
+            Self::Little32 => SampleType::I32,
         }
+    }
+
+    /// The count that marks a sample as missing: the lowest one.
+    pub(super) fn missing(self) -> i32 {
+        i32::MIN >> (32 - u32::from(self.bits()))
     }
 
     /// Counts in `bytes` bytes; the last one of format 212 may have its two bytes alone.
     fn values_in(self, bytes: u64) -> u64 {
         match self {
             Self::Packed12 => bytes / 3 * 2 + u64::from(bytes % 3 == 2),
-            Self::Little16 => bytes / 2,
+            _ => bytes / u64::from(self.bits() / 8),
+        }
+    }
+
+    /// True if the last of `bytes` bytes is not a whole count.
+    fn cuts(self, bytes: u64) -> bool {
+        match self {
+            Self::Packed12 => bytes % 3 == 1,
+            _ => !bytes.is_multiple_of(u64::from(self.bits() / 8)),
         }
     }
 
     /// Appends the counts in `bytes`.
-    fn decode(self, bytes: &[u8], counts: &mut Vec<i16>) {
+    fn decode(self, bytes: &[u8], counts: &mut Vec<i32>) {
         match self {
             Self::Packed12 => {
                 // The shift right brings the sign of the 12 bits down.
-                let count = |high: u8, low: u8| i16::from_be_bytes([high << 4 | low >> 4, low << 4]) >> 4;
+                let count =
+                    |high: u8, low: u8| i32::from(i16::from_be_bytes([high << 4 | low >> 4, low << 4]) >> 4);
                 let (triples, rest) = bytes.as_chunks::<3>();
                 counts.reserve(triples.len() * 2 + 1);
                 for [low, highs, next_low] in triples {
@@ -50,7 +84,16 @@ impl Encoding {
                 }
             }
             Self::Little16 => {
-                counts.extend(bytes.as_chunks::<2>().0.iter().map(|bytes| i16::from_le_bytes(*bytes)));
+                counts.extend(
+                    bytes.as_chunks::<2>().0.iter().map(|bytes| i32::from(i16::from_le_bytes(*bytes))),
+                );
+            }
+            Self::Little24 => {
+                let count = |[a, b, c]: &[u8; 3]| i32::from_le_bytes([0, *a, *b, *c]) >> 8;
+                counts.extend(bytes.as_chunks::<3>().0.iter().map(count));
+            }
+            Self::Little32 => {
+                counts.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes)));
             }
         }
     }
@@ -61,14 +104,14 @@ pub(super) struct SignalFile {
     pub(super) path: PathBuf,
     /// Sums of all counts read so far modulo 2^16, one for each signal.
     pub(super) sums: Vec<u16>,
-    file: File,
+    file: Input,
     length: u64,
     encoding: Encoding,
     byte_offset: u64,
     samples_per_frame: usize,
     bytes: Vec<u8>,
     /// The second count of a pair whose first one ended a block.
-    pending: Option<i16>,
+    pending: Option<i32>,
 }
 
 impl SignalFile {
@@ -81,13 +124,18 @@ impl SignalFile {
             let reason = format!("the signals in {} have different byte offsets", first.file);
             return Err(format_error(header, "byte offset", reason));
         }
-        let path = header.with_file_name(&first.file);
-        let (mut file, length) = open_file(&path)?;
-        let length = length.ok_or_else(|| format_error(&path, "file", "is not a regular file"))?;
+        let path = stored_path(header.with_file_name(&first.file));
+        let mut file = Input::open(&path)?;
+        let length = match file.length() {
+            Some(length) => length,
+            // What is compressed shows its length only by being read.
+            None => Input::open(&path)?.count_rest().map_err(|error| io_error(&path, error))?,
+        };
         if length == 0 {
             return Err(format_error(&path, "file", "is empty"));
         }
-        file.seek(SeekFrom::Start(first.byte_offset)).map_err(|error| io_error(&path, error))?;
+        copy(&mut (&mut file).take(first.byte_offset), &mut sink())
+            .map_err(|error| io_error(&path, error))?;
         Ok(Self {
             path,
             sums: vec![0; signals.len()],
@@ -99,6 +147,11 @@ impl SignalFile {
             bytes: Vec::new(),
             pending: None,
         })
+    }
+
+    /// Why the file ended before its time, where it did.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.file.damage()
     }
 
     fn values_per_frame(&self) -> usize {
@@ -113,10 +166,7 @@ impl SignalFile {
     /// Counts after the last whole frame, one more where the last byte is not a whole count.
     pub(super) fn values_left_over(&self) -> u64 {
         let values = self.encoding.values_in(self.length);
-        let cut = match self.encoding {
-            Encoding::Packed12 => self.length % 3 == 1,
-            Encoding::Little16 => self.length % 2 == 1,
-        };
+        let cut = self.encoding.cuts(self.length);
         values % self.values_per_frame() as u64 + u64::from(cut)
     }
 
@@ -127,14 +177,14 @@ impl SignalFile {
     }
 
     /// Reads up to `frames` frames into `counts` and returns how many; fewer only at the end of the file.
-    pub(super) fn read(&mut self, frames: usize, counts: &mut Vec<i16>) -> Result<usize, SourceError> {
+    pub(super) fn read(&mut self, frames: usize, counts: &mut Vec<i32>) -> Result<usize, SourceError> {
         let values = frames * self.values_per_frame();
         counts.clear();
         counts.extend(self.pending.take());
         let missing = values.saturating_sub(counts.len());
         let bytes = match self.encoding {
             Encoding::Packed12 => missing.div_ceil(2) * 3,
-            Encoding::Little16 => missing * 2,
+            encoding => missing * usize::from(encoding.bits() / 8),
         };
         self.bytes.resize(bytes, 0);
         let filled =
@@ -151,7 +201,7 @@ impl SignalFile {
     /// Writes frames of counts to rows of `channels` samples, this file's signals from `first_channel` on.
     pub(super) fn spread(
         &mut self,
-        counts: &[i16],
+        counts: &[i32],
         samples: &mut [f64],
         first_channel: usize,
         channels: usize,
@@ -164,10 +214,24 @@ impl SignalFile {
             {
                 let column = rows.iter_mut().skip(first_channel + signal).step_by(channels);
                 for (count, sample) in counts.iter().zip(column) {
-                    *sum = sum.wrapping_add(count.cast_unsigned());
+                    *sum = sum.wrapping_add(*count as u16);
                     *sample = if *count == missing { f64::NAN } else { f64::from(*count) };
                 }
             }
         }
     }
+}
+
+/// The signal file itself or, where it is not there, its compressed form.
+fn stored_path(path: PathBuf) -> PathBuf {
+    if path.exists() {
+        return path;
+    }
+    let compressed = ["gz", "zst"].map(|extension| {
+        let mut name = path.clone().into_os_string();
+        name.push(".");
+        name.push(extension);
+        PathBuf::from(name)
+    });
+    compressed.into_iter().find(|path| path.exists()).unwrap_or(path)
 }

@@ -219,7 +219,7 @@ fn what_cannot_be_read_is_refused_in_one_line() {
     let two_samples = encode_16(&[1, 2]);
     let refuse = |header: &str| Record::new(header, &[("r.dat", &two_samples)]).refusal();
     assert!(refuse("r 1 360 2\nmissing.dat 16\n").contains("missing.dat"));
-    assert!(refuse("r 2\nr.dat 16\nr.dat 212\n").contains("formats 212 and 16 in one record"));
+    assert!(refuse("r 2\nr.dat 16\nr.dat 212\n").contains("formats 16 and 212 in one record"));
     assert!(refuse("r 2\nr.dat 16\nr.dat 16x2\n").contains("different rates"));
     assert!(refuse("r 2\nr.dat 16\nr.dat 16+4\n").contains("byte offset"));
     assert!(refuse("r 3\nr.dat 16\nr.hea 16\nr.dat 16\n").contains("do not stand together"));
