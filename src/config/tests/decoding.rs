@@ -324,7 +324,7 @@ fn described(record: &Record) -> String {
 proptest! {
     #[test]
     fn damaged_tables_never_panic(
-        codec in prop::sample::select(vec!["raw", "json", "csv", "influx"]),
+        codec in prop::sample::select(vec!["raw", "json", "csv", "influx", "packed"]),
         keys in prop::collection::btree_map(
             prop::sample::select(CODECS.iter().flat_map(|(.., keys)| *keys).chain(COMMON_KEYS).copied().collect::<Vec<_>>()),
             prop::sample::select(vec!["1", "-1", "0.5", "true", "[]", "[1]", "[\"a\"]", "\"a\"", "\"s\"", "\"f32\"", "\"\"", "{}"]),
