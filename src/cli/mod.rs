@@ -3,6 +3,7 @@
 mod decode;
 mod eval;
 mod inspect;
+mod list;
 mod model;
 mod replay;
 mod run;
@@ -38,6 +39,8 @@ enum Verb {
     Decode(decode::Arguments),
     /// Show what a .rvl file holds.
     Inspect(inspect::Arguments),
+    /// Show what this machine has that pipelines can use.
+    List(list::Arguments),
     /// Measure a model on recordings.
     Eval(eval::Arguments),
     /// Make, look at and check models.
@@ -108,6 +111,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Validate(arguments) => validate::run(arguments),
         Verb::Decode(arguments) => decode::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
+        Verb::List(arguments) => list::run(arguments),
         Verb::Eval(arguments) => eval::run(arguments),
         Verb::Model(arguments) => model::run(arguments),
         #[cfg(feature = "train")]

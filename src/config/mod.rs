@@ -13,6 +13,7 @@
 mod decoding;
 mod delivery;
 mod encoder;
+mod framing;
 mod interpolate;
 mod kafka;
 mod places;
@@ -20,6 +21,7 @@ mod problem;
 mod rules;
 mod secret;
 mod section;
+mod serial;
 mod set;
 mod sink;
 mod source;
@@ -33,6 +35,7 @@ use std::path::Path;
 use config::{FileFormat, Source};
 
 pub use crate::source::decoding::DecodingOptions;
+pub use crate::source::serial::SerialOptions;
 pub use delivery::{DeliveryConfig, Guarantee, StateStore};
 pub use encoder::{EncoderConfig, RvqEncoderConfig};
 pub use kafka::{

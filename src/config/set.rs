@@ -51,6 +51,7 @@ enum Own {
     Name(String),
     StandardOutput,
     File(PathBuf),
+    Port(PathBuf),
 }
 
 impl Own {
@@ -60,6 +61,7 @@ impl Own {
         match self {
             Self::Name(_) => format!("{file} has the same name: give each pipeline its own"),
             Self::StandardOutput => format!("{name} ({file}) already writes to standard output"),
+            Self::Port(_) => format!("{name} ({file}) reads the same port: each would get a part of it"),
             Self::File(_) => format!("{name} ({file}) writes the same file: it would be overwritten"),
         }
     }
@@ -90,6 +92,9 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
 
 fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
     let mut claims = vec![("name".to_owned(), Own::Name(config.name.clone()))];
+    if let SourceConfig::Serial(source) = &config.source {
+        claims.push(("source.path".to_owned(), Own::Port(plain(&source.port.path))));
+    }
     for (i, sink) in config.sinks.iter().enumerate() {
         match sink {
             SinkConfig::File(file) => claims.push((format!("sinks[{i}].path"), Own::File(plain(&file.path)))),

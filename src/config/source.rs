@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use super::kafka::{self, KafkaSourceConfig};
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
+use super::serial;
 use super::value::{Value, describe_text};
 use crate::signal::SampleType;
 use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
+use crate::source::serial::SerialOptions;
 
 pub(super) const MAX_CHANNELS: usize = 4096;
 
@@ -18,6 +20,8 @@ pub enum SourceConfig {
     File(FileSourceConfig),
     /// `kafka`: topics.
     Kafka(Box<KafkaSourceConfig>),
+    /// `serial`: a serial port.
+    Serial(Box<SerialOptions>),
 }
 
 /// A recording on disk.
@@ -51,6 +55,11 @@ pub(super) const KINDS: &[Kind<SourceConfig>] = &[
         name: "kafka",
         keys: kafka::SOURCE_KEYS,
         read: |section| kafka::read_source(section).map(|source| SourceConfig::Kafka(Box::new(source))),
+    },
+    Kind {
+        name: "serial",
+        keys: serial::SOURCE_KEYS,
+        read: |section| serial::read_source(section).map(|source| SourceConfig::Serial(Box::new(source))),
     },
 ];
 

@@ -23,7 +23,12 @@ pub(super) fn check(sections: &Sections<'_>, report: &Report<'_>) {
         }
         Some(SourceConfig::File(_)) => {
             samples_become_packets(sections, report);
-            nothing_needs_a_kafka_source(sections, report);
+            nothing_needs_a_kafka_source(sections, "a file", "a file is read from its beginning", report);
+        }
+        Some(SourceConfig::Serial(_)) => {
+            let why = "what a serial port has sent cannot be read again, and nothing is committed";
+            samples_become_packets(sections, report);
+            nothing_needs_a_kafka_source(sections, "a serial port", why, report);
         }
         None => {}
     }
@@ -92,7 +97,8 @@ fn samples_become_packets(sections: &Sections<'_>, report: &Report<'_>) {
     }
 }
 
-fn nothing_needs_a_kafka_source(sections: &Sections<'_>, report: &Report<'_>) {
+/// `origin` is where the samples come from instead, and `why` it has no positions to commit.
+fn nothing_needs_a_kafka_source(sections: &Sections<'_>, origin: &str, why: &str, report: &Report<'_>) {
     if let Some(delivery) = sections.delivery {
         if delivery.guarantee == Guarantee::ExactlyOnce {
             report.refuse(
@@ -104,17 +110,17 @@ fn nothing_needs_a_kafka_source(sections: &Sections<'_>, report: &Report<'_>) {
         let other_keys = sections.delivery_keys.iter().map(String::as_str);
         let known = crate::config::delivery::KEYS;
         for key in other_keys.filter(|key| known.contains(key) && *key != "guarantee") {
-            report.refuse(
-                &format!("delivery.{key}"),
-                "only for a source of type \"kafka\": a file is read from its beginning",
-            );
+            report.refuse(&format!("delivery.{key}"), format!("only for a source of type \"kafka\": {why}"));
         }
     }
     for (place, sink) in kafka_sinks(sections) {
         if sink.topic.names_topic() {
             report.refuse(
                 &format!("{place}.topic"),
-                "{topic} is the topic that samples come from, and a file has none; write the name itself, or {key}",
+                format!(
+                    "{{topic}} is the topic that samples come from, and {origin} has none; write the name itself, or \
+                     {{key}}"
+                ),
             );
         }
     }

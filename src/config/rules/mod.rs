@@ -38,6 +38,7 @@ fn one_stdout(sinks: &[Result<SinkConfig, Refused>], report: &Report<'_>) {
 fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
     let read = match sections.source {
         Some(SourceConfig::File(file)) => Some(("source.path".to_owned(), file.path.as_path())),
+        Some(SourceConfig::Serial(serial)) => Some(("source.path".to_owned(), serial.port.path.as_path())),
         _ => None,
     };
     let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {

@@ -49,7 +49,7 @@ fn with(old: &str, new: &str) -> String {
 fn file_source(text: &str) -> FileSourceConfig {
     match parse(text).unwrap().source {
         SourceConfig::File(source) => source,
-        SourceConfig::Kafka(source) => panic!("{source:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

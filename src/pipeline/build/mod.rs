@@ -19,6 +19,7 @@ use crate::kafka::instance::{Instance, InstanceError};
 use crate::kafka::model_topic::ModelTopicError;
 use crate::model::{DirectoryError, ModelDirectory, compute_compression_stats};
 use crate::sink::{DeadLetterSink, FileSink, MirrorSink, Sink, SinkError, StdoutSink};
+use crate::source::serial::{SILENCE, SerialSource};
 use crate::source::{Committer, Source, SourceError, file};
 use crate::telemetry::PipelineTelemetry;
 use crate::window::{FramerConfig, WindowError};
@@ -124,6 +125,8 @@ impl Pipeline {
             _ => CodecStage::Decode(kafka::decode_stage(config)?),
         };
         let abandoned = Arc::<AtomicBool>::default();
+        // What a daemon has written stays there.
+        let goes_on = substitute.is_none() && !matches!(config.source, SourceConfig::File(_));
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
             (None, SourceConfig::File(source)) => (file::open(&source.path, &source.options)?, None, false),
@@ -131,12 +134,19 @@ impl Pipeline {
                 let (source, member) = Member::join(config, source, &telemetry)?;
                 (Box::new(source), Some(member), true)
             }
+            (None, SourceConfig::Serial(source)) => {
+                let silence = config.window.max_gap.unwrap_or(SILENCE);
+                let max_streams = config.window.max_streams.get();
+                let options = source.as_ref().clone();
+                let source = SerialSource::new(options, silence, max_streams, Arc::clone(&telemetry));
+                (Box::new(source), None, true)
+            }
         };
         let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(config.sinks.len() + 1);
         sinks.extend(dead_letters(config, member.as_ref(), &telemetry, &abandoned)?);
         for sink in &config.sinks {
             sinks.push(match sink {
-                SinkConfig::File(sink) if member.is_some() => Box::new(FileSink::resume(&sink.path)?),
+                SinkConfig::File(sink) if goes_on => Box::new(FileSink::resume(&sink.path)?),
                 SinkConfig::File(sink) => Box::new(FileSink::create(&sink.path)?),
                 SinkConfig::Kafka(sink) => {
                     if let Some(model) = &model {
@@ -202,9 +212,11 @@ fn stage(
 /// A file is read as fast as it can be: nothing about it depends on the clock.
 fn pace(config: &PipelineConfig, encoding: Option<&RvqEncoderConfig>, live: bool) -> Pace {
     let delivery = &config.delivery;
+    // What a serial port has sent has no positions.
+    let commits = live && !matches!(config.source, SourceConfig::Serial(_));
     let at_most = |count: Option<std::num::NonZeroUsize>| count.map_or(u64::MAX, |count| count.get() as u64);
     Pace {
-        commit: live.then(|| CommitPace {
+        commit: commits.then(|| CommitPace {
             interval: delivery.commit_interval,
             frames: at_most(delivery.commit_frames),
             bytes: at_most(delivery.commit_bytes),
@@ -227,7 +239,7 @@ fn dead_letters(
         }
         (Some(DeadLetterConfig::File { path }), _) => {
             // What was kept by a daemon stays there.
-            let goes_on = matches!(config.source, SourceConfig::Kafka(_));
+            let goes_on = !matches!(config.source, SourceConfig::File(_));
             DeadLetterSink::create(Some(path), goes_on)?
         }
         _ => DeadLetterSink::create(None, false)?,

@@ -130,6 +130,10 @@ async fn in_memory(
 ) -> Result<Measured, ReplayError> {
     let topic = match &config.source {
         SourceConfig::File(_) => "",
+        SourceConfig::Serial(_) => {
+            keep_files(config)?;
+            ""
+        }
         SourceConfig::Kafka(source) => {
             keep_files(config)?;
             topic_of(source).unwrap_or("replay")

@@ -86,7 +86,7 @@ fn refused_in_sink(lines: &str) -> String {
 fn source_of(text: &str) -> KafkaSourceConfig {
     match parse(text).unwrap().source {
         SourceConfig::Kafka(source) => *source,
-        SourceConfig::File(source) => panic!("{source:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
