@@ -69,8 +69,8 @@ fn note(file: &Path) -> Option<String> {
     let note = config.problem(
         "source.type",
         format!(
-            "note: what {} sends cannot be read again: what comes while it is unplugged or Rivulet is down is lost, and \
-             frames that have not left when Rivulet is killed are",
+            "note: what {} sends cannot be read again: what comes while it is unplugged or Rivulet is down is lost, and so \
+             is what has not left when Rivulet is killed",
             source.port.path.display()
         ),
     );
@@ -109,7 +109,7 @@ fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     if let SourceConfig::Serial(source) = &config.source
         && let Err(reason) = is_port(&source.port.path)
     {
-        problems.push(config.problem("source.path", reason));
+        problems.push(config.problem("source.path", reason.to_string()));
     }
     if let SourceConfig::Kafka(source) = &config.source
         && let SourceDecoding::Packets(packets) = &source.decoding

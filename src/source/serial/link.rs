@@ -54,6 +54,8 @@ pub(super) struct Link {
     opened_before: bool,
     /// True until a record tells that the wire works.
     doubtful: bool,
+    /// True from the loss of the wire until it is open again.
+    is_gone: bool,
 }
 
 enum State {
@@ -95,6 +97,7 @@ impl Link {
             back_off: BackOff::new(BACK_OFF),
             opened_before: false,
             doubtful: true,
+            is_gone: false,
         }
     }
 
@@ -127,7 +130,11 @@ impl Link {
                 Ok(port) => self.open(port),
                 Err(refusal) => {
                     self.telemetry.retry(Stage::Source);
-                    self.lose(refusal);
+                    // That it is gone was told.
+                    match refusal.is_missing && self.is_gone {
+                        true => self.wait(),
+                        false => self.lose(refusal.to_string()),
+                    }
                     return Ok(read);
                 }
             }
@@ -145,6 +152,7 @@ impl Link {
         if let Some(error) = ended {
             let lost = loss(&path.to_string(), error.as_ref());
             self.lose(lost);
+            self.is_gone = true;
         } else if let Some(timeout) = self.options.idle_timeout.filter(|timeout| silent >= *timeout) {
             let lost = format!(
                 "nothing has come from {path} for {} ms (source.idle_timeout_ms): it is opened anew; is the device \
@@ -169,6 +177,7 @@ impl Link {
         if std::mem::replace(&mut self.opened_before, true) {
             self.metrics.reconnect();
         }
+        self.is_gone = false;
         self.metrics.connected(true);
         self.state = State::Open(Wire {
             frames: FramedRead::new(port.serial, Framing::new(&self.options.framing)),
@@ -191,7 +200,12 @@ impl Link {
     fn lose(&mut self, reason: String) {
         self.close();
         self.doubtful = true;
+        self.is_gone = false;
         self.telemetry.health(super::COMPONENT, Health::Degraded(reason));
+        self.wait();
+    }
+
+    fn wait(&mut self) {
         let wait = self.back_off.after_failure(Duration::ZERO);
         self.state = State::Closed { retry_at: Instant::now() + wait };
     }

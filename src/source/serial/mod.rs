@@ -240,9 +240,13 @@ impl SerialSource {
         let news = self.quality.bad(wire_bytes, bytes);
         self.tell(news, fault.describe());
         self.records.damaged();
-        // The end of a record that began before the wire was opened is no damage.
+        // The end of a record that began before the wire was opened is no damage, and the beginning of one that the
+        // wire was lost in is none that anybody could repair.
         if std::mem::replace(&mut self.begun, true) {
             self.metrics.framing_error(fault.label());
+            if fault == Fault::Unfinished {
+                return;
+            }
             let reason = format!("{}: {wire_bytes} bytes, {}", fault.describe(), shown(bytes));
             self.refuse(reason, bytes);
         }

@@ -35,8 +35,21 @@ pub(super) struct Port {
     pub(super) lock: Option<File>,
 }
 
-/// Why a port cannot be opened: what to do, in the words of a message.
-pub(super) type Refusal = String;
+/// Why a port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Refusal {
+    /// What is wrong and what to do.
+    reason: String,
+    /// True if there is no such device.
+    pub(super) is_missing: bool,
+}
+
+impl Refusal {
+    fn new(reason: String) -> Self {
+        Self { reason, is_missing: false }
+    }
+}
 
 impl PortOptions {
     /// Opens the port and forgets what came before. Has to be called within a tokio runtime.
@@ -82,7 +95,7 @@ impl PortOptions {
         if let Some(refusal) = common_refusal(&self.path, error) {
             return refusal;
         }
-        match Errno::from_io_error(error) {
+        Refusal::new(match Errno::from_io_error(error) {
             Some(Errno::BUSY) => format!(
                 "{path} is in use by another program: end it ('fuser -v {path}' names it), or set exclusive = false \
                  in both"
@@ -91,7 +104,7 @@ impl PortOptions {
                 "{path} cannot be opened with {} baud and the settings beside it: {error}",
                 self.baud_rate
             ),
-        }
+        })
     }
 }
 
@@ -99,25 +112,29 @@ impl PortOptions {
 fn common_refusal(path: &Path, error: &io::Error) -> Option<Refusal> {
     let shown = path.display();
     Some(match Errno::from_io_error(error)? {
-        Errno::NOENT | Errno::NODEV | Errno::NXIO => {
-            format!(
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => Refusal {
+            reason: format!(
                 "{shown} is not there: is the device plugged in? 'rivulet list ports' shows what is there"
-            )
+            ),
+            is_missing: true,
+        },
+        Errno::ACCESS | Errno::PERM => {
+            Refusal::new(format!("{shown} may not be opened: {}", permission_hint(path)))
         }
-        Errno::ACCESS | Errno::PERM => format!("{shown} may not be opened: {}", permission_hint(path)),
         Errno::NOTTY | Errno::ISDIR => no_port(path),
         _ => return None,
     })
 }
 
 fn no_port(path: &Path) -> Refusal {
-    format!("{} is no serial port; 'rivulet list ports' shows what is there", path.display())
+    Refusal::new(format!("{} is no serial port; 'rivulet list ports' shows what is there", path.display()))
 }
 
 /// Holds that there is a device that may be opened, without opening it: that resets some.
 pub(crate) fn is_port(path: &Path) -> Result<(), Refusal> {
     let refusal = |error: io::Error| {
-        common_refusal(path, &error).unwrap_or_else(|| format!("{}: {error}", path.display()))
+        let refusal = common_refusal(path, &error);
+        refusal.unwrap_or_else(|| Refusal::new(format!("{}: {error}", path.display())))
     };
     let metadata = path.metadata().map_err(refusal)?;
     if !metadata.file_type().is_char_device() {
@@ -171,16 +188,16 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_is_told_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let refusal = |path: &Path| options(path).open().err().unwrap();
+        let refusal = |path: &Path| options(path).open().err().unwrap().to_string();
         let missing = refusal(&folder.path().join("ttyUSB0"));
         assert!(missing.contains("is the device plugged in?"), "{missing}");
         assert!(refusal(folder.path()).contains("is no serial port"), "{}", refusal(folder.path()));
         let file = folder.path().join("file");
         std::fs::write(&file, "no port").unwrap();
         assert!(refusal(&file).contains("is no serial port"), "{}", refusal(&file));
-        assert!(is_port(&file).unwrap_err().contains("is no serial port"));
-        assert!(is_port(&folder.path().join("ttyUSB0")).unwrap_err().contains("plugged in?"));
-        let busy = options(&file).refusal(&Errno::BUSY.into());
+        assert!(is_port(&file).unwrap_err().to_string().contains("is no serial port"));
+        assert!(is_port(&folder.path().join("ttyUSB0")).unwrap_err().to_string().contains("plugged in?"));
+        let busy = options(&file).refusal(&Errno::BUSY.into()).to_string();
         assert!(busy.contains("in use by another program"), "{busy}");
     }
 

@@ -66,7 +66,7 @@ fn describe(path: PathBuf, links: &[(PathBuf, PathBuf)], class: &Path) -> PortIn
     let usb_id =
         read("idVendor").zip(read("idProduct")).map(|(vendor, product)| format!("{vendor}:{product}"));
     PortInfo {
-        refusal: is_port(&path).err(),
+        refusal: is_port(&path).err().map(|refusal| refusal.to_string()),
         by_id: link,
         manufacturer: read("manufacturer"),
         product: read("product"),

@@ -335,11 +335,13 @@ impl<'t> Word<'t> {
         // What other languages call i16 is s16 here.
         let signed = self.text.strip_prefix('i').map(|rest| format!("s{rest}"));
         let meant = signed.as_deref().unwrap_or(self.text);
+        let begins = TYPES.iter().map(|(name, _)| *name).find(|name| name.starts_with(meant));
         let nearest = TYPES.iter().map(|(name, _)| (strsim::damerau_levenshtein(meant, name), *name));
         let nearest = nearest.min_by_key(|(distance, _)| *distance).filter(|(distance, _)| *distance <= 2);
+        let nearest = begins.filter(|_| !meant.is_empty()).or(nearest.map(|(_, name)| name));
         let suggestion = nearest.map_or_else(
             || "one of u8, s8, and u16, s16, u24, s24, u32, s32, u64, f32, f64 with le or be".to_owned(),
-            |(_, name)| format!("did you mean '{name}'?"),
+            |name| format!("did you mean '{name}'?"),
         );
         Err(self.refuse(format!("{:?} is no type ({suggestion})", self.text)))
     }

@@ -26,7 +26,7 @@ use crate::source::file::Endian;
 /// Bytes of what is no record that are kept for a look at them.
 const KEPT_BYTES: usize = 256;
 /// What is no record is given out after so many bytes, so that a wire of nothing else is heard of.
-const MAX_RUN_BYTES: usize = 4096;
+const MAX_RUN_BYTES: usize = 2048;
 
 /// How records stand on a wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,14 +120,23 @@ pub enum Fault {
     Encoding,
     /// More than a record may have.
     TooLong,
-    /// The next record begins, or the wire is gone, within this one.
+    /// The next record begins within this one, or nobody saw its beginning.
     CutShort,
+    /// The wire ended within it.
+    Unfinished,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 6] =
-        [Self::NoStart, Self::Length, Self::Check, Self::Encoding, Self::TooLong, Self::CutShort];
+    pub const ALL: [Self; 7] = [
+        Self::NoStart,
+        Self::Length,
+        Self::Check,
+        Self::Encoding,
+        Self::TooLong,
+        Self::CutShort,
+        Self::Unfinished,
+    ];
 
     /// One word for it.
     pub fn label(self) -> &'static str {
@@ -138,6 +147,7 @@ impl Fault {
             Self::Encoding => "encoding",
             Self::TooLong => "too_long",
             Self::CutShort => "cut_short",
+            Self::Unfinished => "unfinished",
         }
     }
 
@@ -150,6 +160,7 @@ impl Fault {
             Self::Encoding => "bytes that the encoding does not have",
             Self::TooLong => "more bytes than a record may have",
             Self::CutShort => "the record is cut short",
+            Self::Unfinished => "the wire ended within the record",
         }
     }
 }
@@ -297,7 +308,7 @@ impl Decoder for Framing {
             return Ok(self.corrupt.take().map(Run::into_frame));
         }
         let rest = buffer.split();
-        Ok(self.discard(&rest, Fault::CutShort, false))
+        Ok(self.discard(&rest, Fault::Unfinished, false))
     }
 }
 
