@@ -238,16 +238,19 @@ pub(super) fn check(
     framing: &FramingOptions,
     decoding: &DecodingOptions,
 ) -> Result<(), Refused> {
-    let refuse = |key: &str, reason: &dyn Display| Err(source.refuse(key, reason.to_string()));
+    let path = source.key("framing");
+    let refuse = |key: &str, reason: &dyn Display| {
+        Err(source.report().refuse(&format!("{path}.{key}"), reason.to_string()))
+    };
     let binary = matches!(decoding.codec, Codec::Raw { .. } | Codec::Packed(_));
     match &framing.method {
         Method::NewlineDelimited { .. } if binary => refuse(
-            "framing.method",
+            "method",
             &"ends records at a byte that binary samples may hold, too: take \"cobs\" or \"length_delimited\", or a \
               codec of text",
         ),
         Method::StartEnd { escape: None, .. } if binary => refuse(
-            "framing.escape",
+            "escape",
             &"missing: binary samples may hold the bytes of start and end, too; or take a codec of text",
         ),
         Method::Fixed { length, sync } => {
@@ -255,14 +258,14 @@ pub(super) fn check(
             let row_bytes = usize::from(decoding.sample_type.bits() / 8) * decoding.channels.len();
             match &decoding.codec {
                 Codec::Packed(fields) if fields.length_bytes() != left => refuse(
-                    "framing.length",
+                    "length",
                     &format_args!(
                         "{length} bytes leave {left} for the record, but the fields of decoding take {}",
                         fields.length_bytes()
                     ),
                 ),
                 Codec::Raw { .. } if left % row_bytes.max(1) != 0 => refuse(
-                    "framing.length",
+                    "length",
                     &format_args!(
                         "{length} bytes leave {left} for the record, which are not whole rows of {row_bytes} bytes"
                     ),
@@ -275,7 +278,7 @@ pub(super) fn check(
         | Method::Slip { max_length }
         | Method::StartEnd { max_length, .. } => match &decoding.codec {
             Codec::Packed(fields) if fields.length_bytes() > *max_length => refuse(
-                "framing.max_length",
+                "max_length",
                 &format_args!("is {max_length}, but the fields of decoding take {}", fields.length_bytes()),
             ),
             _ => Ok(()),

@@ -3,6 +3,7 @@ mod document;
 mod kafka;
 mod refusals;
 mod robustness;
+mod serial;
 
 use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
 use std::num::NonZeroUsize;
