@@ -264,7 +264,7 @@ pub(super) fn check(
                         fields.length_bytes()
                     ),
                 ),
-                Codec::Raw { .. } if left % row_bytes.max(1) != 0 => refuse(
+                Codec::Raw { .. } if !left.is_multiple_of(row_bytes.max(1)) => refuse(
                     "length",
                     &format_args!(
                         "{length} bytes leave {left} for the record, which are not whole rows of {row_bytes} bytes"

@@ -259,7 +259,7 @@ mod tests {
         let mut state = seed;
         let mut stalled_until = 0;
         Box::new(move |at| {
-            if random(&mut state) % 2_000 == 0 {
+            if random(&mut state).is_multiple_of(2_000) {
                 stalled_until = at + 200_000_000;
             }
             let burst = 16_000_000 - at.rem_euclid(16_000_000);

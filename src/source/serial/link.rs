@@ -60,7 +60,7 @@ pub(super) struct Link {
 
 enum State {
     Closed { retry_at: Instant },
-    Open(Wire),
+    Open(Box<Wire>),
 }
 
 struct Wire {
@@ -173,19 +173,24 @@ impl Link {
     }
 
     fn open(&mut self, port: Port) {
-        tracing::info!(pipeline = self.telemetry.name(), "{} is open", self.options.port.path.display());
-        if std::mem::replace(&mut self.opened_before, true) {
-            self.metrics.reconnect();
+        let (pipeline, path) = (self.telemetry.name(), self.options.port.path.display());
+        // That it is well again is told with its first record: a port may be opened without end.
+        match std::mem::replace(&mut self.opened_before, true) {
+            false => tracing::info!(pipeline, "{path} is open"),
+            true => {
+                tracing::debug!(pipeline, "{path} is open again");
+                self.metrics.reconnect();
+            }
         }
         self.is_gone = false;
         self.metrics.connected(true);
-        self.state = State::Open(Wire {
+        self.state = State::Open(Box::new(Wire {
             frames: FramedRead::new(port.serial, Framing::new(&self.options.framing)),
             _lock: port.lock,
             heard: Instant::now(),
             incomplete: 0,
             silence_told: false,
-        });
+        }));
     }
 
     /// A record that can be used has come.
@@ -241,10 +246,7 @@ async fn next_frames(
     wait: Duration,
     frames: &mut Vec<(i64, Frame)>,
 ) -> Option<Option<io::Error>> {
-    let mut next = match tokio::time::timeout(wait, wire.next()).await {
-        Ok(next) => Some(next),
-        Err(_) => None,
-    };
+    let mut next = tokio::time::timeout(wait, wire.next()).await.ok();
     while let Some(item) = next {
         match item {
             Some(Ok(frame)) => frames.push((unix_ns(), frame)),

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::signal::{ChannelInfo, SampleType};
 use crate::source::decoding::{Codec, Column, CsvColumns, DecodingOptions, TimeField, TimeUnit};
@@ -142,4 +144,44 @@ fn keys_make_streams_as_long_as_there_is_room() {
         .collect();
     assert_eq!(keys, ["a", "b"]);
     assert_eq!(chunks(&mut records, events).len(), 3);
+}
+
+proptest! {
+    #[test]
+    fn any_records_at_any_time_give_whole_rows_of_known_streams(
+        which in 0_usize..3,
+        steps in prop::collection::vec(
+            (prop::collection::vec(any::<u8>(), 0..4), "[a-d],[0-9]{1,3}(,[0-9]{1,2})?", any::<bool>(), any::<i64>(), 0_u8..6),
+            1..40,
+        ),
+    ) {
+        let mut records = match which {
+            0 => packed(),
+            1 => csv(false),
+            _ => csv(true),
+        };
+        let mut events = VecDeque::new();
+        for (bytes, line, is_line, arrival_ns, what) in steps {
+            match what {
+                0 => records.opened(),
+                1 => records.damaged(),
+                2 => records.dropped(Dropped { records: 300, samples: 7, damaged: is_line }),
+                _ => {
+                    let record = if is_line { line.as_bytes() } else { &bytes };
+                    let _ = records.take(record, arrival_ns, &mut events);
+                }
+            }
+        }
+        records.flush(&mut events);
+        let mut streams = 0;
+        for event in events {
+            match event {
+                SourceEvent::Stream { .. } => streams += 1,
+                SourceEvent::Chunk(chunk) => {
+                    prop_assert!(chunk.stream < streams && streams <= 2 && !chunk.samples.is_empty());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
