@@ -141,6 +141,12 @@ fn recordings(config: &PipelineConfig, inputs: &[PathBuf]) -> Result<Vec<Recordi
         ([], SourceConfig::File(FileSourceConfig { path, options })) => {
             load(std::slice::from_ref(path), options)
         }
+        ([], SourceConfig::Follow(_)) => {
+            return Err(CliError::new(
+                exit::USAGE,
+                "the pipeline follows files, and a replay plays recordings: give some with --input RECORDING...",
+            ));
+        }
         ([], SourceConfig::Kafka(_)) => {
             return Err(CliError::new(
                 exit::USAGE,
@@ -154,7 +160,9 @@ fn recordings(config: &PipelineConfig, inputs: &[PathBuf]) -> Result<Vec<Recordi
             ));
         }
         (inputs, SourceConfig::File(FileSourceConfig { options, .. })) => load(inputs, options),
-        (inputs, SourceConfig::Kafka(_) | SourceConfig::Serial(_)) => load(inputs, &FileOptions::default()),
+        (inputs, SourceConfig::Follow(_) | SourceConfig::Kafka(_) | SourceConfig::Serial(_)) => {
+            load(inputs, &FileOptions::default())
+        }
     };
     read.map_err(|error| CliError::new(source_code(&error), error))
 }

@@ -8,6 +8,7 @@ use super::{CliError, exit, print, warn};
 use crate::config::{PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
 use crate::kafka;
 use crate::pipeline::{BuildError, load_model};
+use crate::source::follow::is_pattern;
 use crate::source::serial::is_port;
 
 /// How long brokers have to answer.
@@ -111,6 +112,11 @@ fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     {
         problems.push(config.problem("source.path", reason.to_string()));
     }
+    if let SourceConfig::Follow(source) = &config.source
+        && let Err(reason) = followable(&source.path)
+    {
+        problems.push(config.problem("source.path", reason));
+    }
     if let SourceConfig::Kafka(source) = &config.source
         && let SourceDecoding::Packets(packets) = &source.decoding
         // With a topic of models directories need not be there.
@@ -168,6 +174,19 @@ pub(super) fn model_problems(config: &PipelineConfig) -> Vec<Problem> {
         Ok(_) => Vec::new(),
         Err(BuildError::Config(error)) => error.problems().to_vec(),
         Err(error) => vec![config.problem("encoder.model", error.to_string())],
+    }
+}
+
+/// A followed file may come later, but not into a folder that is not there.
+fn followable(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !is_pattern(path) && !folder.is_dir()) {
+        Some(folder) => Err(format!(
+            "{} is no directory: the file is waited for, but nothing makes its folder",
+            folder.display()
+        )),
+        None if path.exists() => readable_file(path),
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[delivery]`: what is promised of a packet, and when positions are committed.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kafka::read_topic_name;
@@ -59,6 +60,11 @@ pub enum StateStore {
     /// Nowhere: positions are committed up to the first sample of an open frame only, which takes partitions
     /// with one stream each.
     None,
+    /// A file, for a source that follows files.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 pub(super) const KEYS: &[&str] = &[
@@ -68,14 +74,16 @@ pub(super) const KEYS: &[&str] = &[
     "commit_bytes",
     "state",
     "state_topic",
+    "state_path",
     "instance",
     "transaction_timeout_ms",
 ];
 
-/// Reads the section of the pipeline `name`, which the topic of its state is named after.
+/// Reads the section of the pipeline `name`, which its state is named after; `follows` if it follows files.
 pub(super) fn read(
     value: Option<Value>,
     name: Option<&str>,
+    follows: bool,
     report: &Report<'_>,
 ) -> Result<DeliveryConfig, Refused> {
     let value = value.unwrap_or_else(|| Value::Table(Default::default()));
@@ -85,7 +93,7 @@ pub(super) fn read(
     let commit_interval_ms = section.count_or("commit_interval_ms", 1..=HOUR_MS, DEFAULT_COMMIT_INTERVAL_MS);
     let commit_frames = section.count("commit_frames", 1..=MAX_COMMIT_FRAMES);
     let commit_bytes = section.count("commit_bytes", 1..=MAX_COMMIT_BYTES);
-    let state = read_state(&mut section, name);
+    let state = read_state(&mut section, name, follows);
     let instance = section.label("instance");
     let timeout_ms = section.count("transaction_timeout_ms", MIN_TRANSACTION_TIMEOUT_MS..=HOUR_MS);
     let guarantee = guarantee?.unwrap_or(Guarantee::AtLeastOnce);
@@ -107,16 +115,48 @@ pub(super) fn read(
     })
 }
 
-fn read_state(section: &mut Section<'_>, name: Option<&str>) -> Result<StateStore, Refused> {
-    let changelog = section.choice("state", &[("changelog", true), ("none", false)]);
+fn read_state(section: &mut Section<'_>, name: Option<&str>, follows: bool) -> Result<StateStore, Refused> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Changelog,
+        None,
+        File,
+    }
+    let kinds = [("changelog", Kind::Changelog), ("none", Kind::None), ("file", Kind::File)];
+    let kind = section.choice("state", &kinds);
     let topic = read_topic_name(section, "state_topic");
-    match (changelog?.unwrap_or(true), topic?) {
-        (true, Some(topic)) => Ok(StateStore::Changelog { topic }),
-        // Without a name the file is refused already.
-        (true, None) => Ok(StateStore::Changelog { topic: format!("{}-windows", name.ok_or(Refused)?) }),
-        (false, None) => Ok(StateStore::None),
-        (false, Some(_)) => {
+    let path = section.path("state_path");
+    let (kind, topic, path) = (kind?, topic?, path?);
+    let default = if follows { Kind::File } else { Kind::Changelog };
+    match kind.unwrap_or(default) {
+        Kind::File if !follows => Err(section.refuse(
+            "state",
+            "\"file\" is for a source of type \"file\" with follow = true; \"changelog\" or \"none\"",
+        )),
+        Kind::Changelog | Kind::None if follows => Err(section.refuse(
+            "state",
+            "a source that follows files keeps its state in a file: \"file\", or leave it out",
+        )),
+        _ if follows && topic.is_some() => {
+            Err(section
+                .refuse("state_topic", "only for a source of type \"kafka\"; state_path names the file"))
+        }
+        Kind::Changelog | Kind::None if path.is_some() => Err(section.refuse(
+            "state_path",
+            "only for a source of type \"file\" with follow = true; state_topic names the topic",
+        )),
+        Kind::None if topic.is_some() => {
             Err(section.refuse("state_topic", "means nothing with state = \"none\": leave one of them out"))
         }
+        Kind::None => Ok(StateStore::None),
+        Kind::Changelog => match topic {
+            Some(topic) => Ok(StateStore::Changelog { topic }),
+            // Without a name the file is refused already.
+            None => Ok(StateStore::Changelog { topic: format!("{}-windows", name.ok_or(Refused)?) }),
+        },
+        Kind::File => match path {
+            Some(path) => Ok(StateStore::File { path }),
+            None => Ok(StateStore::File { path: format!("state/{}.state", name.ok_or(Refused)?).into() }),
+        },
     }
 }

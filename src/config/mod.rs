@@ -13,6 +13,7 @@
 mod decoding;
 mod delivery;
 mod encoder;
+mod follow;
 mod framing;
 mod interpolate;
 mod kafka;
@@ -38,6 +39,7 @@ pub use crate::source::decoding::DecodingOptions;
 pub use crate::source::serial::SerialOptions;
 pub use delivery::{DeliveryConfig, Guarantee, StateStore};
 pub use encoder::{EncoderConfig, RvqEncoderConfig};
+pub use follow::FollowSourceConfig;
 pub use kafka::{
     AssignmentStrategy, AutoOffsetReset, Compression, CreateTopicConfig, InvalidTopicName, KafkaClientConfig,
     KafkaEncoding, KafkaSinkConfig, KafkaSourceConfig, PacketsDecoding, SaslConfig, SaslMechanism,
@@ -156,12 +158,13 @@ fn read_pipeline(table: value::Table, report: &Report<'_>) -> Result<Declared, R
     let name = root.required("name", name).and_then(|name| checked_name(name, report));
     let source = root.value("source");
     let holds_packets = kafka::holds_packets(source.as_ref().ok().and_then(Option::as_ref));
+    let follows = follow::follows(source.as_ref().ok().and_then(Option::as_ref));
     let source = root.required("source", source).and_then(|value| source::read(value, report));
     let window = window::read(root.value("window").unwrap_or_default(), report);
     let encoder = read_encoder(&mut root, holds_packets, report);
     let delivery = root.value("delivery").unwrap_or_default();
     let delivery_keys = value::keys_of(delivery.as_ref());
-    let delivery = delivery::read(delivery, name.as_deref().ok(), report);
+    let delivery = delivery::read(delivery, name.as_deref().ok(), follows, report);
     let sinks = root.value("sinks");
     let sinks = root.required("sinks", sinks).and_then(|value| sink::read_all(value, report));
     let dead_letters = sink::read_dead_letters(root.value("dead_letters").unwrap_or_default(), report);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::rules::plain;
-use super::{DeadLetterConfig, PipelineConfig, Problem, SinkConfig, SourceConfig};
+use super::{DeadLetterConfig, PipelineConfig, Problem, SinkConfig, SourceConfig, StateStore};
 
 impl PipelineConfig {
     /// Reads every pipeline of `paths`: a file is one pipeline, a directory holds one in each of its `*.toml`
@@ -80,8 +80,12 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
         }
     }
     for config in configs {
-        let SourceConfig::File(source) = &config.source else { continue };
-        let read = Own::File(plain(&source.path));
+        let path = match &config.source {
+            SourceConfig::File(source) => &source.path,
+            SourceConfig::Follow(source) => &source.path,
+            SourceConfig::Kafka(_) | SourceConfig::Serial(_) => continue,
+        };
+        let read = Own::File(plain(path));
         // A pipeline that reads what it writes itself was refused before.
         if let Some(owner) = owners.get(&read) {
             problems.push(config.problem("source.path", read.refusal(owner)));
@@ -104,6 +108,9 @@ fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
     }
     if let Some(DeadLetterConfig::File { path }) = &config.dead_letters {
         claims.push(("dead_letters.path".to_owned(), Own::File(plain(path))));
+    }
+    if let StateStore::File { path } = &config.delivery.state {
+        claims.push(("delivery.state_path".to_owned(), Own::File(plain(path))));
     }
     claims
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::follow::{self, FollowSourceConfig};
 use super::kafka::{self, KafkaSourceConfig};
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
 use super::serial;
@@ -18,6 +19,8 @@ pub(super) const MAX_CHANNELS: usize = 4096;
 pub enum SourceConfig {
     /// `file`: a recording.
     File(FileSourceConfig),
+    /// `file` with `follow = true`: files that grow.
+    Follow(Box<FollowSourceConfig>),
     /// `kafka`: topics.
     Kafka(Box<KafkaSourceConfig>),
     /// `serial`: a serial port.
@@ -48,8 +51,17 @@ pub(super) const KINDS: &[Kind<SourceConfig>] = &[
             "time_column",
             "delimiter",
             "header",
+            "follow",
+            "start",
+            "decoding",
         ],
-        read: |section| read_file(section).map(SourceConfig::File),
+        read: |section| match section.flag("follow")?.unwrap_or(false) {
+            true => follow::read(section).map(|source| SourceConfig::Follow(Box::new(source))),
+            false => {
+                follow::refuse_keys(section);
+                read_file(section).map(SourceConfig::File)
+            }
+        },
     },
     Kind {
         name: "kafka",

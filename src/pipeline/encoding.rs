@@ -346,7 +346,7 @@ impl Encoding {
 /// fit the model is a mistake in the pipeline file.
 fn is_left_out(origin: &Origin, error: &WindowError) -> bool {
     match origin {
-        Origin::Partition { .. } => true,
+        Origin::Partition { .. } | Origin::File { .. } => true,
         Origin::Port { .. } => {
             matches!(error, WindowError::TooManyStreams { .. } | WindowError::DuplicateKey { .. })
         }

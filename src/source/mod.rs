@@ -3,6 +3,7 @@
 mod cells;
 pub mod decoding;
 pub mod file;
+pub mod follow;
 pub(crate) mod kafka;
 pub mod replay;
 mod sample_bytes;

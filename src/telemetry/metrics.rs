@@ -151,6 +151,10 @@ metrics! {
         packets_out: Counter = Counter::default, "Packets that were made";
         repeats_dropped: Counter = Counter::default, "Frames left out because they had come before";
         rebalances: Counter = Counter::default, "Changes of the partitions that the source is assigned";
+        file_rotations: Counter = Counter::default, "Followed files that were left for the next one of their name";
+        file_truncations: Counter = Counter::default, "Times that a followed file was cut or written anew";
+        file_rests_lost: Counter = Counter::default, "Followed files that were gone before they were read to their end";
+        file_lag_bytes: Gauge = Gauge::default, "Bytes between the positions in followed files and their ends";
         restarts: Counter = Counter::default, "Restarts after an external fault";
         mirror_violations: Counter = Counter::default, "Frames whose PRD was above max_prd_percent";
         window_open_streams: Gauge = Gauge::default, "Streams that have an open frame";

@@ -161,6 +161,26 @@ impl PipelineTelemetry {
         self.families.consumer_lag_messages.remove(&self.of_partition(topic, partition));
     }
 
+    /// `bytes` are left between the positions in followed files and their ends.
+    pub fn file_lag(&self, bytes: u64) {
+        self.metrics.file_lag_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A followed file has been read to its end and another has its name.
+    pub fn file_rotation(&self) {
+        self.metrics.file_rotations.inc();
+    }
+
+    /// A followed file was cut, or written anew.
+    pub fn file_truncation(&self) {
+        self.metrics.file_truncations.inc();
+    }
+
+    /// A followed file was gone before it was read to its end.
+    pub fn file_rest_lost(&self) {
+        self.metrics.file_rests_lost.inc();
+    }
+
     /// From a frame's last sample to its acknowledged packet `seconds` have passed.
     pub fn frame_latency(&self, seconds: f64) {
         self.metrics.frame_latency_seconds.observe(seconds);

@@ -23,12 +23,21 @@ pub(super) fn check(sections: &Sections<'_>, report: &Report<'_>) {
         }
         Some(SourceConfig::File(_)) => {
             samples_become_packets(sections, report);
-            nothing_needs_a_kafka_source(sections, "a file", "a file is read from its beginning", report);
+            let why = "only for a source of type \"kafka\", or one that follows files: a file is read from its beginning";
+            no_delivery(sections, why, report);
+            nothing_needs_a_kafka_source(sections, "a file", report);
+        }
+        Some(SourceConfig::Follow(_)) => {
+            samples_become_packets(sections, report);
+            no_transactions(sections, report);
+            nothing_needs_a_kafka_source(sections, "a file", report);
         }
         Some(SourceConfig::Serial(_)) => {
-            let why = "what a serial port has sent cannot be read again, and nothing is committed";
             samples_become_packets(sections, report);
-            nothing_needs_a_kafka_source(sections, "a serial port", why, report);
+            let why = "only for a source of type \"kafka\", or one that follows files: what a serial port has sent cannot be \
+                       read again, and nothing is committed";
+            no_delivery(sections, why, report);
+            nothing_needs_a_kafka_source(sections, "a serial port", report);
         }
         None => {}
     }
@@ -97,8 +106,8 @@ fn samples_become_packets(sections: &Sections<'_>, report: &Report<'_>) {
     }
 }
 
-/// `origin` is where the samples come from instead, and `why` it has no positions to commit.
-fn nothing_needs_a_kafka_source(sections: &Sections<'_>, origin: &str, why: &str, report: &Report<'_>) {
+/// `why` says what there is instead of positions.
+fn no_delivery(sections: &Sections<'_>, why: &str, report: &Report<'_>) {
     if let Some(delivery) = sections.delivery {
         if delivery.guarantee == Guarantee::ExactlyOnce {
             report.refuse(
@@ -110,9 +119,30 @@ fn nothing_needs_a_kafka_source(sections: &Sections<'_>, origin: &str, why: &str
         let other_keys = sections.delivery_keys.iter().map(String::as_str);
         let known = crate::config::delivery::KEYS;
         for key in other_keys.filter(|key| known.contains(key) && *key != "guarantee") {
-            report.refuse(&format!("delivery.{key}"), format!("only for a source of type \"kafka\": {why}"));
+            report.refuse(&format!("delivery.{key}"), why);
         }
     }
+}
+
+/// What delivers packets of followed files is no transaction.
+fn no_transactions(sections: &Sections<'_>, report: &Report<'_>) {
+    if sections.delivery.is_some_and(|delivery| delivery.guarantee == Guarantee::ExactlyOnce) {
+        report.refuse(
+            "delivery.guarantee",
+            "exactly_once needs a source of type \"kafka\", whose positions are part of the transaction; leave it out: a \
+             sink of type \"file\" gets every frame once even so, one of type \"kafka\" at least once",
+        );
+    }
+    for key in sections.delivery_keys.iter().filter(|key| *key == "instance") {
+        report.refuse(
+            &format!("delivery.{key}"),
+            "only for a source of type \"kafka\": a state file is one process's alone",
+        );
+    }
+}
+
+/// `origin` is where the samples come from instead.
+fn nothing_needs_a_kafka_source(sections: &Sections<'_>, origin: &str, report: &Report<'_>) {
     for (place, sink) in kafka_sinks(sections) {
         if sink.topic.names_topic() {
             report.refuse(

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::section::{Refused, Report};
-use super::{DeadLetterConfig, DeliveryConfig, SinkConfig, SourceConfig, WindowConfig};
+use super::{DeadLetterConfig, DeliveryConfig, SinkConfig, SourceConfig, StateStore, WindowConfig};
 
 mod kafka;
 
@@ -39,6 +39,7 @@ fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
     let read = match sections.source {
         Some(SourceConfig::File(file)) => Some(("source.path".to_owned(), file.path.as_path())),
         Some(SourceConfig::Serial(serial)) => Some(("source.path".to_owned(), serial.port.path.as_path())),
+        Some(SourceConfig::Follow(follow)) => Some(("source.path".to_owned(), follow.path.as_path())),
         _ => None,
     };
     let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {
@@ -49,8 +50,12 @@ fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
         Some(DeadLetterConfig::File { path }) => Some(("dead_letters.path".to_owned(), path.as_path())),
         _ => None,
     };
+    let state = match sections.delivery.map(|delivery| &delivery.state) {
+        Some(StateStore::File { path }) => Some(("delivery.state_path".to_owned(), path.as_path())),
+        _ => None,
+    };
     let mut used: Vec<(String, PathBuf)> = Vec::new();
-    for (key, path) in read.into_iter().chain(written).chain(letters) {
+    for (key, path) in read.into_iter().chain(written).chain(letters).chain(state) {
         let plain = plain(path);
         if let Some((user, _)) = used.iter().find(|(_, used)| *used == plain) {
             report.refuse(&key, format!("the same file as {user}: it would be overwritten"));

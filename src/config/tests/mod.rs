@@ -1,5 +1,6 @@
 mod decoding;
 mod document;
+mod follow;
 mod kafka;
 mod refusals;
 mod robustness;

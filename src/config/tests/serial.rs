@@ -217,10 +217,8 @@ fn a_port_promises_less_than_a_topic() {
     );
     assert_eq!(
         with("[delivery]\ncommit_interval_ms = 5"),
-        [
-            "p.toml:11: delivery.commit_interval_ms: only for a source of type \"kafka\": what a serial port has sent \
-             cannot be read again, and nothing is committed"
-        ]
+        ["p.toml:11: delivery.commit_interval_ms: only for a source of type \"kafka\", or one that follows \
+             files: what a serial port has sent cannot be read again, and nothing is committed"]
     );
     parse(&format!("{SERIAL}[delivery]\nguarantee = \"at_least_once\"")).unwrap();
     let topic = replaced(

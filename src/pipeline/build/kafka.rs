@@ -53,7 +53,9 @@ impl<'a> Member<'a> {
             (SourceDecoding::Samples(decoding), StateStore::Changelog { topic }) => {
                 (Some(decoding), Some(topic.as_str()))
             }
-            (SourceDecoding::Samples(decoding), StateStore::None) => (Some(decoding), None),
+            (SourceDecoding::Samples(decoding), StateStore::None | StateStore::File { .. }) => {
+                (Some(decoding), None)
+            }
         };
         let options = KafkaSourceOptions {
             consumer: consumer_config(source, Some(&instance.group_instance_id())),

@@ -1,5 +1,6 @@
 //! From a configuration to stages that are ready to run.
 
+mod follow;
 mod kafka;
 
 use std::path::Path;
@@ -125,11 +126,16 @@ impl Pipeline {
             _ => CodecStage::Decode(kafka::decode_stage(config)?),
         };
         let abandoned = Arc::<AtomicBool>::default();
-        // What a daemon has written stays there.
-        let goes_on = substitute.is_none() && !matches!(config.source, SourceConfig::File(_));
+        let reads_port = substitute.is_none() && matches!(config.source, SourceConfig::Serial(_));
+        let mut committer: Option<Box<dyn Committer>> = None;
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
             (None, SourceConfig::File(source)) => (file::open(&source.path, &source.options)?, None, false),
+            (None, SourceConfig::Follow(source)) => {
+                let (source, keeper) = follow::open(config, source, &telemetry)?;
+                committer = Some(Box::new(keeper));
+                (Box::new(source), None, true)
+            }
             (None, SourceConfig::Kafka(source)) => {
                 let (source, member) = Member::join(config, source, &telemetry)?;
                 (Box::new(source), Some(member), true)
@@ -142,6 +148,10 @@ impl Pipeline {
                 (Box::new(source), None, true)
             }
         };
+        if let Some(member) = &member {
+            committer = member.committer(&telemetry, &abandoned)?;
+        }
+        let goes_on = member.is_some() || committer.is_some() || reads_port;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(config.sinks.len() + 1);
         sinks.extend(dead_letters(config, member.as_ref(), &telemetry, &abandoned)?);
         for sink in &config.sinks {
@@ -166,11 +176,7 @@ impl Pipeline {
         Ok(Self {
             name: config.name.clone(),
             source,
-            committer: member
-                .as_ref()
-                .map(|member| member.committer(&telemetry, &abandoned))
-                .transpose()?
-                .flatten(),
+            committer,
             stage,
             pace: pace(config, encoding, live),
             sinks,

@@ -185,7 +185,8 @@ fn a_file_source_has_neither_topics_nor_positions_to_commit() {
         ),
         (
             "[delivery]\ncommit_frames = 7".to_owned(),
-            "p.toml:18: delivery.commit_frames: only for a source of type \"kafka\": a file is read from its beginning",
+            "p.toml:18: delivery.commit_frames: only for a source of type \"kafka\", or one that follows files: a file is read \
+             from its beginning",
         ),
         (
             "[dead_letters]\ntopic = \"t\"".to_owned(),
