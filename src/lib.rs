@@ -10,6 +10,7 @@
 //! their [`fidelity`]. The [`pipeline`] owns threads and queues; everything else is plain functions over
 //! bytes and arrays.
 
+mod back_off;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -4,6 +4,7 @@ mod cat;
 mod decode;
 mod eval;
 mod inspect;
+mod list;
 mod model;
 mod replay;
 mod run;
@@ -45,6 +46,8 @@ enum Verb {
     Cat(cat::Arguments),
     /// Check that .rvl files are whole.
     Verify(verify::Arguments),
+    /// Show what this machine has that pipelines can use.
+    List(list::Arguments),
     /// Measure a model on recordings.
     Eval(eval::Arguments),
     /// Make, look at and check models.
@@ -117,6 +120,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Inspect(arguments) => inspect::run(&arguments),
         Verb::Cat(arguments) => cat::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::List(arguments) => list::run(arguments),
         Verb::Eval(arguments) => eval::run(arguments),
         Verb::Model(arguments) => model::run(arguments),
         #[cfg(feature = "train")]

@@ -153,8 +153,16 @@ fn recordings(config: &PipelineConfig, inputs: &[PathBuf]) -> Result<Vec<Recordi
                 "the pipeline reads topics, and a replay plays recordings: give some with --input RECORDING...",
             ));
         }
+        ([], SourceConfig::Serial(_)) => {
+            return Err(CliError::new(
+                exit::USAGE,
+                "the pipeline reads a serial port, and a replay plays recordings: give some with --input RECORDING...",
+            ));
+        }
         (inputs, SourceConfig::File(FileSourceConfig { options, .. })) => load(inputs, options),
-        (inputs, SourceConfig::Follow(_) | SourceConfig::Kafka(_)) => load(inputs, &FileOptions::default()),
+        (inputs, SourceConfig::Follow(_) | SourceConfig::Kafka(_) | SourceConfig::Serial(_)) => {
+            load(inputs, &FileOptions::default())
+        }
     };
     read.map_err(|error| CliError::new(source_code(&error), error))
 }

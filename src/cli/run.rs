@@ -223,7 +223,7 @@ fn shows_progress(configs: &[PipelineConfig], logging: &LoggingArguments) -> boo
 fn is_finite(config: &PipelineConfig) -> bool {
     match config.source {
         SourceConfig::File(_) => true,
-        SourceConfig::Follow(_) | SourceConfig::Kafka(_) => false,
+        SourceConfig::Follow(_) | SourceConfig::Kafka(_) | SourceConfig::Serial(_) => false,
     }
 }
 

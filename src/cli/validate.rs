@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CliError, exit, print};
+use super::{CliError, exit, print, warn};
 use crate::config::{FileSourceConfig, PipelineConfig, Problem, SinkConfig, SourceConfig, SourceDecoding};
 use crate::kafka;
 use crate::pipeline::{BuildError, load_model};
 use crate::source::file::expand;
 use crate::source::follow::is_pattern;
+use crate::source::serial::is_port;
 
 /// How long brokers have to answer.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +32,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let checked: Vec<_> =
         arguments.files.iter().map(|file| (file, problems(file, !arguments.no_environment))).collect();
+    for note in arguments.files.iter().filter_map(|file| note(file)) {
+        warn(&note);
+    }
     print(&if arguments.json { as_json(&checked)? } else { as_text(&checked) })?;
     let refused = checked.iter().filter(|(_, problems)| !problems.is_empty()).count();
     if refused == 0 {
@@ -60,6 +64,21 @@ fn as_json(checked: &[(&PathBuf, Vec<Problem>)]) -> Result<String, CliError> {
     Ok(json + "\n")
 }
 
+/// What is no problem, and its user should know.
+fn note(file: &Path) -> Option<String> {
+    let config = PipelineConfig::load(file).ok()?;
+    let SourceConfig::Serial(source) = &config.source else { return None };
+    let note = config.problem(
+        "source.type",
+        format!(
+            "note: what {} sends cannot be read again: what comes while it is unplugged or Rivulet is down is lost, and so \
+             is what has not left when Rivulet is killed",
+            source.port.path.display()
+        ),
+    );
+    Some(note.to_string())
+}
+
 fn problems(file: &Path, environment: bool) -> Vec<Problem> {
     let config = match PipelineConfig::load(file) {
         Ok(config) => config,
@@ -87,6 +106,11 @@ fn missing_inputs(config: &PipelineConfig) -> Vec<Problem> {
     if let SourceConfig::File(source) = &config.source {
         let missing = missing_recordings(source).into_iter();
         problems.extend(missing.map(|reason| config.problem("source.path", reason)));
+    }
+    if let SourceConfig::Serial(source) = &config.source
+        && let Err(reason) = is_port(&source.port.path)
+    {
+        problems.push(config.problem("source.path", reason.to_string()));
     }
     if let SourceConfig::Follow(source) = &config.source
         && let Err(reason) = followable(&source.path)

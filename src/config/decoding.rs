@@ -8,8 +8,8 @@ use super::source::{MAX_CHANNELS, name_of, read_delimiter};
 use super::value::Value;
 use crate::signal::{ChannelInfo, SampleType};
 use crate::source::decoding::{
-    Codec, Column, CsvColumns, DecodingOptions, InfluxFields, JsonFields, JsonLayout, JsonPath, TimeField,
-    TimeUnit,
+    Codec, Column, CsvColumns, DecodingOptions, InfluxFields, JsonFields, JsonLayout, JsonPath, PackedFields,
+    TimeField, TimeUnit,
 };
 use crate::source::file::Endian;
 
@@ -23,6 +23,7 @@ pub(super) const CODECS: &[(&str, CodecName, &[&str])] = &[
     ("json", CodecName::Json, &["samples", "layout", "time", "time_unit", "key"]),
     ("csv", CodecName::Csv, &["columns", "delimiter", "header", "time", "time_unit", "key"]),
     ("influx", CodecName::Influx, &["fields", "measurement", "tags", "time_unit"]),
+    ("packed", CodecName::Packed, &["fields", "time_unit"]),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -31,6 +32,7 @@ pub(super) enum CodecName {
     Json,
     Csv,
     Influx,
+    Packed,
 }
 
 const RAW_TYPES: [(&str, (SampleType, Endian)); 10] = [
@@ -86,15 +88,20 @@ pub(super) fn read(path: &str, value: Value, report: &Report<'_>) -> Result<Deco
         CodecName::Json => read_json(&mut section),
         CodecName::Csv => read_csv(&mut section),
         CodecName::Influx => read_influx(&mut section),
+        CodecName::Packed => read_packed(&mut section),
     };
     let names = channel_names(&section, channels, names, declared.as_ref().ok());
     let (unit, gain, baseline) = (unit?.unwrap_or_default(), gain?.unwrap_or(1.0), baseline?.unwrap_or(0.0));
     let channel = |name| ChannelInfo { name, unit: unit.clone(), gain, baseline };
     let Declared { codec, sample_type, .. } = declared?;
+    let names = names?;
+    if let Codec::Packed(fields) = &codec {
+        rows_are_whole(&section, fields, names.len())?;
+    }
     Ok(DecodingOptions {
         sample_rate_hz: sample_rate_hz?,
         sample_type,
-        channels: names?.into_iter().map(channel).collect(),
+        channels: names.into_iter().map(channel).collect(),
         codec,
     })
 }
@@ -246,6 +253,38 @@ fn read_influx(section: &mut Section<'_>) -> Result<Declared, Refused> {
     let time_unit = time_unit?.unwrap_or(TimeUnit::Nanoseconds);
     let codec = Codec::Influx(InfluxFields { measurement: measurement?, fields, tags: tags?, time_unit });
     Ok(Declared { codec, sample_type: sample_type?, parts })
+}
+
+fn read_packed(section: &mut Section<'_>) -> Result<Declared, Refused> {
+    let sample_type = section.choice("sample_type", &SampleType::ALL.map(|kind| (name_of(kind), kind)));
+    let fields = section.text("fields");
+    let fields = section.required("fields", fields).and_then(|text| {
+        text.parse::<PackedFields>().map_err(|error| section.refuse("fields", error.to_string()))
+    });
+    let [units @ .., _rfc3339] = TIME_UNITS;
+    let time_unit = section.choice("time_unit", &units);
+    let fields = fields?;
+    let fields = match (time_unit?, fields.has_time()) {
+        (Some(unit), true) => fields.with_time_unit(unit),
+        (None, true) => {
+            return Err(section.refuse("time_unit", "missing beside a field 'time'; one of s, ms, us, ns"));
+        }
+        (Some(_), false) => {
+            return Err(section.refuse("time_unit", "means nothing without a field 'time'"));
+        }
+        (None, false) => fields,
+    };
+    let sample_type = sample_type?.unwrap_or(fields.sample_type());
+    Ok(Declared { codec: Codec::Packed(fields), sample_type, parts: None })
+}
+
+fn rows_are_whole(section: &Section<'_>, fields: &PackedFields, channels: usize) -> Result<(), Refused> {
+    let samples = fields.samples();
+    if samples.is_multiple_of(channels.max(1)) {
+        return Ok(());
+    }
+    let reason = format!("hold {samples} samples, which are not whole rows of {channels} channels");
+    Err(section.refuse("fields", reason))
 }
 
 /// What samples in texts are counted as.

@@ -23,8 +23,17 @@ pub struct FollowSourceConfig {
 const STARTS: &[(&str, Start)] = &[("beginning", Start::Beginning), ("end", Start::End)];
 
 /// What a recording that is read once may say of itself, and a followed file says in its decoding.
-const DECODING_KEYS: &[&str] =
-    &["format", "sample_rate_hz", "channels", "sample_type", "endian", "time_column", "delimiter", "header", "models"];
+const DECODING_KEYS: &[&str] = &[
+    "format",
+    "sample_rate_hz",
+    "channels",
+    "sample_type",
+    "endian",
+    "time_column",
+    "delimiter",
+    "header",
+    "models",
+];
 
 /// Refuses what only a followed file has.
 pub(super) fn refuse_keys(section: &mut Section<'_>) {

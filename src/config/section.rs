@@ -266,6 +266,15 @@ impl<'a> Section<'a> {
         Ok(self.count(key, range)?.or(NonZeroUsize::new(default)).unwrap_or(NonZeroUsize::MIN))
     }
 
+    /// A whole number from 0 to 255.
+    pub(super) fn byte(&mut self, key: &str) -> Result<Option<u8>, Refused> {
+        self.convert(key, "a byte, 0 to 255", |value| match value {
+            Value::Integer(number) => u8::try_from(*number).ok(),
+            Value::Text(Expanded { text, whole: true }) => text.parse().ok(),
+            _ => None,
+        })
+    }
+
     /// A number above zero.
     pub(super) fn positive(&mut self, key: &str) -> Result<Option<Positive>, Refused> {
         self.convert(key, "a number above 0", |value| match value {
@@ -359,13 +368,24 @@ pub(super) fn read_kind<T>(
     kinds: &[Kind<T>],
     report: &Report<'_>,
 ) -> Result<T, Refused> {
+    read_kind_by("type", path, value, kinds, report)
+}
+
+/// As [`read_kind`], where the key `word` names the kind.
+pub(super) fn read_kind_by<T>(
+    word: &str,
+    path: &str,
+    value: Value,
+    kinds: &[Kind<T>],
+    report: &Report<'_>,
+) -> Result<T, Refused> {
     let table = table(path, value, report)?;
     let mut section = Section { path: path.to_owned(), entries: table, report };
     let choices: Vec<_> = kinds.iter().map(|kind| (kind.name, kind)).collect();
-    let kind = section.choice("type", &choices)?;
+    let kind = section.choice(word, &choices)?;
     let Some(kind) = kind else {
         let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
-        return Err(section.refuse("type", format!("missing; one of {}", names.join(", "))));
+        return Err(section.refuse(word, format!("missing; one of {}", names.join(", "))));
     };
     let mut section = Section::new(section.path, section.entries, kind.keys, report);
     (kind.read)(&mut section)

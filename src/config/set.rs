@@ -51,6 +51,7 @@ enum Own {
     StandardInput,
     StandardOutput,
     File(PathTemplate),
+    Port(PathBuf),
 }
 
 impl Own {
@@ -63,6 +64,7 @@ impl Own {
         match (self, other) {
             (Self::Name(one), Self::Name(other)) => one == other,
             (Self::StandardInput, Self::StandardInput) | (Self::StandardOutput, Self::StandardOutput) => true,
+            (Self::Port(one), Self::Port(other)) => one == other,
             (Self::File(one), Self::File(other)) => one.overlaps(other),
             _ => false,
         }
@@ -75,6 +77,7 @@ impl Own {
             Self::Name(_) => format!("{file} has the same name: give each pipeline its own"),
             Self::StandardInput => format!("{name} ({file}) already reads standard input"),
             Self::StandardOutput => format!("{name} ({file}) already writes to standard output"),
+            Self::Port(_) => format!("{name} ({file}) reads the same port: each would get a part of it"),
             Self::File(_) => format!("{name} ({file}) writes the same file: it would be overwritten"),
         }
     }
@@ -110,6 +113,9 @@ fn claims(config: &PipelineConfig) -> Vec<(String, Own)> {
     let mut claims = vec![("name".to_owned(), Own::Name(config.name.clone()))];
     if matches!(&config.source, SourceConfig::File(source) if source.reads_stdin()) {
         claims.push(("source.path".to_owned(), Own::StandardInput));
+    }
+    if let SourceConfig::Serial(source) = &config.source {
+        claims.push(("source.path".to_owned(), Own::Port(plain(&source.port.path))));
     }
     for (i, sink) in config.sinks.iter().enumerate() {
         match sink {

@@ -8,11 +8,13 @@ use super::follow::{self, FollowSourceConfig};
 use super::kafka::{self, KafkaSourceConfig};
 use super::rules::plain;
 use super::section::{Kind, Positive, Refused, Report, Section, read_kind};
+use super::serial;
 use super::value::{Value, describe_text};
 use crate::signal::SampleType;
 use crate::sink::PathTemplate;
 use crate::source::decoding::{Codec, DecodingOptions};
 use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
+use crate::source::serial::SerialOptions;
 
 pub(super) const MAX_CHANNELS: usize = 4096;
 
@@ -25,6 +27,8 @@ pub enum SourceConfig {
     Follow(Box<FollowSourceConfig>),
     /// `kafka`: topics.
     Kafka(Box<KafkaSourceConfig>),
+    /// `serial`: a serial port.
+    Serial(Box<SerialOptions>),
 }
 
 /// Recordings in files.
@@ -86,6 +90,11 @@ pub(super) const KINDS: &[Kind<SourceConfig>] = &[
         name: "kafka",
         keys: kafka::SOURCE_KEYS,
         read: |section| kafka::read_source(section).map(|source| SourceConfig::Kafka(Box::new(source))),
+    },
+    Kind {
+        name: "serial",
+        keys: serial::SOURCE_KEYS,
+        read: |section| serial::read_source(section).map(|source| SourceConfig::Serial(Box::new(source))),
     },
 ];
 

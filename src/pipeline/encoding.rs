@@ -14,6 +14,7 @@ use crate::signal::{DeadLetter, Origin, OriginIndex, Stage, StreamIndex, StreamI
 use crate::sink::{Outgoing, SampleMessage};
 use crate::source::{PacketMessage, SourceEvent};
 use crate::telemetry::PipelineTelemetry;
+use crate::window::WindowError;
 
 /// How often time is looked at while nothing comes.
 const TICK: Duration = Duration::from_millis(20);
@@ -204,9 +205,7 @@ impl Encoding {
         let added = match self.stage.add_stream(origin, info) {
             Ok(added) => added,
             // A source of many streams goes on without the one; its chunks become dead letters.
-            Err(EncodeError::Window(error))
-                if matches!(from, Origin::Partition { .. } | Origin::File { .. }) =>
-            {
+            Err(EncodeError::Window(error)) if is_left_out(&from, &error) => {
                 tracing::warn!(origin = %from, "{error}");
                 return Ok(Ok(()));
             }
@@ -346,6 +345,18 @@ impl Encoding {
     fn send(&self, message: ForSink) -> Result<(), SinksGone> {
         let message = Arc::new(message);
         self.sinks.iter().try_for_each(|sink| sink.send(Arc::clone(&message)).map_err(|_| SinksGone))
+    }
+}
+
+/// True for a stream of `origin` that others go on without. Of a serial port all streams are alike: one that does not
+/// fit the model is a mistake in the pipeline file.
+fn is_left_out(origin: &Origin, error: &WindowError) -> bool {
+    match origin {
+        Origin::Partition { .. } | Origin::File { .. } => true,
+        Origin::Port { .. } => {
+            matches!(error, WindowError::TooManyStreams { .. } | WindowError::DuplicateKey { .. })
+        }
+        _ => false,
     }
 }
 

@@ -4,7 +4,6 @@
 //! each sink have a thread of their own; bounded queues between them push back when a later stage is slower.
 //! A [`Supervisor`] runs several side by side and starts those again that an external fault has ended.
 
-mod back_off;
 mod build;
 mod control;
 mod decode;
@@ -24,7 +23,7 @@ mod supervise;
 mod tests;
 mod writing;
 
-pub use back_off::{BackOff, BackOffPolicy};
+pub use crate::back_off::{BackOff, BackOffPolicy};
 pub use build::{BuildError, Pipeline, load_model};
 pub use control::Progress;
 pub(crate) use decoders::Decoders;

@@ -104,6 +104,7 @@ fn send(
     batches: &SyncSender<Vec<SourceEvent>>,
 ) -> Result<bool, RunError> {
     let started = Instant::now();
+    let hold_after = if source.is_held_at_once() { Duration::ZERO } else { HOLD_AFTER };
     let mut waiting = std::mem::take(batch);
     loop {
         waiting = match batches.try_send(waiting) {
@@ -111,7 +112,7 @@ fn send(
             Err(TrySendError::Disconnected(_)) => return Ok(false),
             Err(TrySendError::Full(waiting)) => waiting,
         };
-        if started.elapsed() < HOLD_AFTER {
+        if started.elapsed() < hold_after {
             std::thread::sleep(RETRY_EVERY);
         } else if !source.hold()? {
             return Ok(batches.send(waiting).is_ok());

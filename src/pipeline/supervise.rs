@@ -14,10 +14,10 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::back_off::{BackOff, BackOffPolicy};
 use super::control::Progress;
 use super::fault::{Fault, PipelineError};
 use super::summary::Summary;
+use crate::back_off::{BackOff, BackOffPolicy};
 use crate::telemetry::{Health, PipelineTelemetry, Telemetry};
 
 /// What one attempt at running a pipeline is given.

@@ -7,6 +7,7 @@ pub mod follow;
 pub(crate) mod kafka;
 pub mod replay;
 mod sample_bytes;
+pub mod serial;
 pub(crate) mod time;
 
 use std::path::PathBuf;
@@ -128,6 +129,12 @@ pub trait Source: Send {
     /// The source cannot go on.
     fn hold(&mut self) -> Result<bool, SourceError> {
         Ok(false)
+    }
+
+    /// True for a source that loses what it does not read in time: it is held as soon as the pipeline has no room,
+    /// and for a moment only.
+    fn is_held_at_once(&self) -> bool {
+        false
     }
 
     /// The pipeline is being stopped: what is left to do before [`SourceEvent::End`]. Called until it returns none.

@@ -52,6 +52,12 @@ pub(super) struct OfComponent {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfReason {
+    pub(super) pipeline: Arc<str>,
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfBuild {
     pub(super) version: &'static str,
 }
@@ -210,6 +216,14 @@ metrics! {
         segments: OfSegment, Counter, "Segments of file sinks by what happened to them";
         consumer_lag_messages: OfPartition, Gauge, "Messages between the position and the partition's end";
         component_ok: OfComponent, Gauge, "1 if the component is well, else 0";
+        serial_connected: OfPipeline, Gauge, "1 while the serial port is open, else 0";
+        serial_reconnects: OfPipeline, Counter, "Times that the serial port was opened again";
+        serial_framing_errors: OfReason, Counter, "Runs of bytes that were no record";
+        serial_bytes_discarded: OfPipeline, Counter, "Bytes that were part of no record";
+        serial_lost_records: OfPipeline, Counter, "Records that did not come, by the numbers of the others";
+        serial_lost_samples: OfPipeline, Counter, "Samples of all channels in lost records";
+        serial_overrun_samples: OfPipeline, Counter, "Samples that came faster than they could be taken";
+        serial_clock_drift_ppm: OfPipeline, FloatGauge, "How much faster the device's clock runs than declared";
         build_info: OfBuild, Gauge, "1, with the version that runs";
     }
     process {

@@ -17,6 +17,7 @@ mod metrics;
 mod pipeline;
 pub mod process;
 mod registry;
+mod serial;
 
 pub(crate) use clock::{seconds_since, unix_ns};
 pub use health::{Health, PipelineReadiness, Readiness};
@@ -27,3 +28,4 @@ pub use logging::{LogFormat, init_logging};
 pub use metrics::{SegmentEvent, TransactionResult};
 pub use pipeline::PipelineTelemetry;
 pub use registry::Telemetry;
+pub(crate) use serial::SerialTelemetry;

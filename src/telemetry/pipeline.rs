@@ -10,6 +10,7 @@ use super::metrics::{
     Families, OfComponent, OfPartition, OfResult, OfSegment, OfStage, PipelineMetrics, SegmentEvent,
     TransactionResult,
 };
+use super::serial::SerialTelemetry;
 use crate::fidelity::Fidelity;
 use crate::signal::Stage;
 
@@ -240,6 +241,11 @@ impl PipelineTelemetry {
     /// `count` frames have been left out because they had come before.
     pub fn repeats_dropped(&self, count: u64) {
         self.metrics.repeats_dropped.inc_by(count);
+    }
+
+    /// What a serial source reports to, which has these `reasons` for bytes to be no record.
+    pub(crate) fn serial(&self, reasons: &[&'static str]) -> SerialTelemetry {
+        SerialTelemetry::new(&self.families, &self.name, reasons)
     }
 
     /// The component `component` (`source`, `sinks[0]`, `delivery`) is in `state`. A change to the worse and a

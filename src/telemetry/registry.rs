@@ -105,7 +105,9 @@ mod tests {
         let pipeline = telemetry.pipeline("ecg");
         pipeline.lag("telemetry", 0, 1);
         pipeline.health("source", Health::Ok);
+        pipeline.serial(&["check"]).framing_error("check");
         let text = telemetry.openmetrics().unwrap();
+        assert!(text.contains("rivulet_serial_framing_errors_total{pipeline=\"ecg\",reason=\"check\"} 1\n"));
         assert!(text.ends_with("# EOF\n"));
         let guide = include_str!("../../docs/operations.md");
         let declared = declared(&text);

@@ -23,13 +23,21 @@ pub(super) fn check(sections: &Sections<'_>, report: &Report<'_>) {
         }
         Some(SourceConfig::File(_)) => {
             samples_become_packets(sections, report);
-            no_delivery(sections, report);
-            nothing_needs_a_kafka_source(sections, report);
+            let why = "only for a source of type \"kafka\", or one that follows files: a file is read from its beginning";
+            no_delivery(sections, why, report);
+            nothing_needs_a_kafka_source(sections, "a file", report);
         }
         Some(SourceConfig::Follow(_)) => {
             samples_become_packets(sections, report);
             no_transactions(sections, report);
-            nothing_needs_a_kafka_source(sections, report);
+            nothing_needs_a_kafka_source(sections, "a file", report);
+        }
+        Some(SourceConfig::Serial(_)) => {
+            samples_become_packets(sections, report);
+            let why = "only for a source of type \"kafka\", or one that follows files: what a serial port has sent cannot be \
+                       read again, and nothing is committed";
+            no_delivery(sections, why, report);
+            nothing_needs_a_kafka_source(sections, "a serial port", report);
         }
         None => {}
     }
@@ -98,7 +106,8 @@ fn samples_become_packets(sections: &Sections<'_>, report: &Report<'_>) {
     }
 }
 
-fn no_delivery(sections: &Sections<'_>, report: &Report<'_>) {
+/// `why` says what there is instead of positions.
+fn no_delivery(sections: &Sections<'_>, why: &str, report: &Report<'_>) {
     if let Some(delivery) = sections.delivery {
         if delivery.guarantee == Guarantee::ExactlyOnce {
             report.refuse(
@@ -110,10 +119,7 @@ fn no_delivery(sections: &Sections<'_>, report: &Report<'_>) {
         let other_keys = sections.delivery_keys.iter().map(String::as_str);
         let known = crate::config::delivery::KEYS;
         for key in other_keys.filter(|key| known.contains(key) && *key != "guarantee") {
-            report.refuse(
-                &format!("delivery.{key}"),
-                "only for a source of type \"kafka\", or one that follows files: a file is read from its beginning",
-            );
+            report.refuse(&format!("delivery.{key}"), why);
         }
     }
 }
@@ -135,12 +141,16 @@ fn no_transactions(sections: &Sections<'_>, report: &Report<'_>) {
     }
 }
 
-fn nothing_needs_a_kafka_source(sections: &Sections<'_>, report: &Report<'_>) {
+/// `origin` is where the samples come from instead.
+fn nothing_needs_a_kafka_source(sections: &Sections<'_>, origin: &str, report: &Report<'_>) {
     for (place, sink) in kafka_sinks(sections) {
         if sink.topic.names_topic() {
             report.refuse(
                 &format!("{place}.topic"),
-                "{topic} is the topic that samples come from, and a file has none; write the name itself, or {key}",
+                format!(
+                    "{{topic}} is the topic that samples come from, and {origin} has none; write the name itself, or \
+                     {{key}}"
+                ),
             );
         }
     }

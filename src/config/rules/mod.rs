@@ -58,13 +58,13 @@ fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
         }
         _ => None,
     };
-    let followed = match sections.source {
-        Some(SourceConfig::Follow(follow)) => {
-            Some(("source.path".to_owned(), PathTemplate::of_path(&plain(&follow.path))))
-        }
+    let live = match sections.source {
+        Some(SourceConfig::Follow(follow)) => Some(&follow.path),
+        Some(SourceConfig::Serial(serial)) => Some(&serial.port.path),
         _ => None,
     };
-    let mut used: Vec<(String, PathTemplate)> = followed.into_iter().collect();
+    let live = live.map(|path| ("source.path".to_owned(), PathTemplate::of_path(&plain(path))));
+    let mut used: Vec<(String, PathTemplate)> = live.into_iter().collect();
     for (key, path) in written.chain(letters).chain(state) {
         if read.is_some_and(|read| read.reads(&path)) {
             report.refuse(&key, "the same file as source.path: it would be overwritten");

@@ -150,6 +150,7 @@ fn what_does_not_fit_is_refused_at_its_key() {
     let json = "codec = \"json\"\nsample_type = \"i16\"\nsample_rate_hz = 360\n";
     let csv = "codec = \"csv\"\nsample_type = \"i16\"\nsample_rate_hz = 360\n";
     let influx = "codec = \"influx\"\nsample_type = \"i16\"\nsample_rate_hz = 360\nfields = [\"a\", \"b\"]\n";
+    let packed = "codec = \"packed\"\nsample_rate_hz = 360\n";
     let json_v = &format!("{json}samples = \"v\"\n");
     for (head, keys, says) in [
         (raw, "chanels = 1", "5: d.chanels: unknown key (did you mean 'channels'?)"),
@@ -172,7 +173,11 @@ fn what_does_not_fit_is_refused_at_its_key() {
         (raw, "unit = 1", "5: d.unit: expected a text, found the number 1"),
         (raw, "samples = \"v\"", "5: d.samples: only for codec = \"json\""),
         (raw, "time = \"t\"", "5: d.time: only for codec = \"json\" or \"csv\""),
-        (raw, "time_unit = \"s\"", "5: d.time_unit: only for codec = \"json\" or \"csv\" or \"influx\""),
+        (
+            raw,
+            "time_unit = \"s\"",
+            "5: d.time_unit: only for codec = \"json\" or \"csv\" or \"influx\" or \"packed\"",
+        ),
         (json_v, "tags = []", "6: d.tags: only for codec = \"influx\""),
         (json, "", "1: d.samples: missing"),
         (json, "samples = []", "5: d.samples: is empty"),
@@ -208,6 +213,24 @@ fn what_does_not_fit_is_refused_at_its_key() {
             "6: d.time_unit: expected one of s, ms, us, ns, found the text \"rfc3339\"",
         ),
         (influx, "measurement = \"\"", "6: d.measurement: is empty: name the measurement"),
+        (packed, "", "1: d.fields: missing"),
+        (
+            packed,
+            "fields = \"s16 samples\"",
+            "4: d.fields: character 1: 's16' does not say which byte comes first",
+        ),
+        (
+            packed,
+            "fields = \"s16le samples\"\ntime_unit = \"s\"",
+            "5: d.time_unit: means nothing without a field 'time'",
+        ),
+        (packed, "fields = \"u32le time, s8 samples\"", "1: d.time_unit: missing beside a field 'time'"),
+        (
+            packed,
+            "fields = \"3*s16le samples\"\nchannels = 2",
+            "4: d.fields: hold 3 samples, which are not whole rows of 2 channels",
+        ),
+        (packed, "fields = [\"a\"]", "4: d.fields: expected a text, found an array"),
         (influx, "tags = [\"a\", \"a\"]", "6: d.tags[1]: is there before"),
     ] {
         let found = refusals(&format!("{head}{keys}"));
@@ -215,10 +238,10 @@ fn what_does_not_fit_is_refused_at_its_key() {
         assert!(found[0].starts_with(&format!("p.toml:{says}")), "{keys}: {}", found[0]);
     }
     for (keys, says) in [
-        ("sample_type = \"s16le\"", "p.toml:1: d.codec: missing; one of raw, json, csv, influx"),
+        ("sample_type = \"s16le\"", "p.toml:1: d.codec: missing; one of raw, json, csv, influx, packed"),
         (
             "codec = \"jsn\"",
-            "p.toml:2: d.codec: expected one of raw, json, csv, influx, found the text \"jsn\" (did you mean 'json'?)",
+            "p.toml:2: d.codec: expected one of raw, json, csv, influx, packed, found the text \"jsn\" (did you mean 'json'?)",
         ),
     ] {
         assert_eq!(refusals(keys), [says]);
@@ -324,7 +347,7 @@ fn described(record: &Record) -> String {
 proptest! {
     #[test]
     fn damaged_tables_never_panic(
-        codec in prop::sample::select(vec!["raw", "json", "csv", "influx"]),
+        codec in prop::sample::select(vec!["raw", "json", "csv", "influx", "packed"]),
         keys in prop::collection::btree_map(
             prop::sample::select(CODECS.iter().flat_map(|(.., keys)| *keys).chain(COMMON_KEYS).copied().collect::<Vec<_>>()),
             prop::sample::select(vec!["1", "-1", "0.5", "true", "[]", "[1]", "[\"a\"]", "\"a\"", "\"s\"", "\"f32\"", "\"\"", "{}"]),

@@ -62,6 +62,12 @@ fn all_keys() -> Vec<Keys> {
             kafka_keys::PACKETS_KEYS,
         ),
     ];
+    all.extend(framing::METHODS.iter().map(|found| Keys {
+        title: format!("`[source.framing]`, method `{}`", found.name),
+        path: "source.framing.",
+        opening: format!("[source]\ntype = \"serial\"\n[source.framing]\nmethod = {:?}", found.name),
+        keys: found.keys,
+    }));
     all.extend(
         source::KINDS.iter().map(|found| kind("[source]", "source.", "[source]", found.name, found.keys)),
     );
@@ -77,7 +83,7 @@ fn all_keys() -> Vec<Keys> {
 #[test]
 fn every_known_key_is_read() {
     for Keys { title, path, opening, keys } in all_keys() {
-        for key in keys.iter().filter(|key| !matches!(**key, "type" | "codec")) {
+        for key in keys.iter().filter(|key| !matches!(**key, "type" | "codec" | "method")) {
             let expected = format!("{path}{key}: expected ");
             // A key takes no table or no number.
             let found = ["{}", "0"].map(|value| problems(&format!("{opening}\n{key} = {value}"))).concat();

@@ -62,7 +62,10 @@ fn a_file_that_is_not_followed_has_nothing_of_one_that_is() {
         "p.toml:5: source.start: only with follow = true"
     );
     assert_eq!(
-        problem("path = \"in.csv\"", "path = \"in.csv\"\ndecoding = { codec = \"json\", sample_type = \"i16\", sample_rate_hz = 1, samples = \"a\" }"),
+        problem(
+            "path = \"in.csv\"",
+            "path = \"in.csv\"\ndecoding = { codec = \"json\", sample_type = \"i16\", sample_rate_hz = 1, samples = \"a\" }"
+        ),
         "p.toml:5: source.decoding: only for format = \"jsonl\", or with follow = true"
     );
     let with_state = |state: &str| problems(&format!("{VALID}[delivery]\n{state}"));

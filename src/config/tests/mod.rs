@@ -4,6 +4,7 @@ mod follow;
 mod kafka;
 mod refusals;
 mod robustness;
+mod serial;
 
 use crate::source::file::{CsvOptions, Endian, FileOptions, Format};
 use std::num::NonZeroUsize;

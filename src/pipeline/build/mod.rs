@@ -22,6 +22,7 @@ use crate::model::{DirectoryError, ModelDirectory, compute_compression_stats};
 use crate::sink::{
     DeadLetterSink, FileSinkOptions, MirrorSink, ReadAgain, Sink, SinkError, StdoutSink, open_file_sink,
 };
+use crate::source::serial::{SILENCE, SerialSource};
 use crate::source::{Committer, Source, SourceError, file};
 use crate::telemetry::PipelineTelemetry;
 use crate::window::{FramerConfig, WindowError};
@@ -129,8 +130,10 @@ impl Pipeline {
         let abandoned = Arc::<AtomicBool>::default();
         let mut committer: Option<Box<dyn Committer>> = None;
         let read_again = match &config.source {
-            SourceConfig::Kafka(_) | SourceConfig::Follow(_) if substitute.is_none() => ReadAgain::Uncommitted,
-            _ => ReadAgain::All,
+            _ if substitute.is_some() => ReadAgain::All,
+            SourceConfig::File(_) => ReadAgain::All,
+            SourceConfig::Kafka(_) | SourceConfig::Follow(_) => ReadAgain::Uncommitted,
+            SourceConfig::Serial(_) => ReadAgain::Nothing,
         };
         let (source, member, live): (Box<dyn Source>, _, _) = match (substitute, &config.source) {
             (Some(substitute), _) => (substitute.source, None, substitute.live),
@@ -145,6 +148,13 @@ impl Pipeline {
             (None, SourceConfig::Kafka(source)) => {
                 let (source, member) = Member::join(config, source, &telemetry)?;
                 (Box::new(source), Some(member), true)
+            }
+            (None, SourceConfig::Serial(source)) => {
+                let silence = config.window.max_gap.unwrap_or(SILENCE);
+                let max_streams = config.window.max_streams.get();
+                let options = source.as_ref().clone();
+                let source = SerialSource::new(options, silence, max_streams, Arc::clone(&telemetry));
+                (Box::new(source), None, true)
             }
         };
         if let Some(member) = &member {
@@ -224,9 +234,11 @@ fn stage(
 /// A file is read as fast as it can be: nothing about it depends on the clock.
 fn pace(config: &PipelineConfig, encoding: Option<&RvqEncoderConfig>, live: bool) -> Pace {
     let delivery = &config.delivery;
+    // What a serial port has sent has no positions.
+    let commits = live && !matches!(config.source, SourceConfig::Serial(_));
     let at_most = |count: Option<std::num::NonZeroUsize>| count.map_or(u64::MAX, |count| count.get() as u64);
     Pace {
-        commit: live.then(|| CommitPace {
+        commit: commits.then(|| CommitPace {
             interval: delivery.commit_interval,
             frames: at_most(delivery.commit_frames),
             bytes: at_most(delivery.commit_bytes),

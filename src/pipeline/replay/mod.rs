@@ -130,7 +130,7 @@ async fn in_memory(
 ) -> Result<Measured, ReplayError> {
     let topic = match &config.source {
         SourceConfig::File(_) => "",
-        SourceConfig::Follow(_) => {
+        SourceConfig::Follow(_) | SourceConfig::Serial(_) => {
             keep_files(config)?;
             ""
         }

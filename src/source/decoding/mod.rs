@@ -6,7 +6,8 @@
 //! - `raw`: nothing but samples;
 //! - `json`: one or more objects, with [paths](JsonPath) to the samples, the time and the key;
 //! - `csv`: one or more lines of delimited text;
-//! - `influx`: InfluxDB's line protocol.
+//! - `influx`: InfluxDB's line protocol;
+//! - `packed`: numbers of fixed width one behind the other.
 //!
 //! Rows of the same key that follow each other in a message share a record. Another one begins where the time
 //! of a row runs ahead of the sample count by more than half a sample, or goes back, so that gaps stay visible.
@@ -19,6 +20,7 @@ mod error;
 mod influx;
 mod json;
 mod number;
+mod packed;
 mod raw;
 mod rows;
 mod time_unit;
@@ -28,6 +30,7 @@ pub use csv::{Column, CsvColumns};
 pub use error::{DecodeError, Place};
 pub use influx::InfluxFields;
 pub use json::{JsonFields, JsonLayout, JsonPath, JsonPathError};
+pub use packed::{PackedError, PackedFields};
 pub use time_unit::{TimeField, TimeUnit};
 pub(crate) use write::MessageWriter;
 
@@ -63,6 +66,8 @@ pub enum Codec {
     Csv(CsvColumns),
     /// Lines of InfluxDB's line protocol.
     Influx(InfluxFields),
+    /// Numbers of fixed width.
+    Packed(PackedFields),
 }
 
 impl DecodingOptions {
@@ -72,7 +77,10 @@ impl DecodingOptions {
             key,
             sample_rate_hz: self.sample_rate_hz,
             sample_type: self.sample_type,
-            stored_bits: self.sample_type.bits(),
+            stored_bits: match &self.codec {
+                Codec::Packed(fields) => fields.sample_bits(),
+                _ => self.sample_type.bits(),
+            },
             channels: self.channels.clone(),
         }
     }
@@ -140,6 +148,25 @@ impl MessageDecoder {
             Codec::Influx(fields) => {
                 influx::decode(payload, fields, sample_type, &mut self.samples, &mut rows)
             }
+            Codec::Packed(fields) => {
+                packed::decode(payload, fields, sample_type, &mut self.samples, &mut rows)
+            }
+        }
+    }
+
+    /// The number that a message has in the series of all, where it holds one.
+    pub fn sequence(&self, payload: &[u8]) -> Option<u64> {
+        match &self.options.codec {
+            Codec::Packed(fields) => packed::sequence(payload, fields),
+            _ => None,
+        }
+    }
+
+    /// Bits of such a number, behind whose highest 0 comes.
+    pub fn sequence_bits(&self) -> Option<u32> {
+        match &self.options.codec {
+            Codec::Packed(fields) => fields.sequence_bits(),
+            _ => None,
         }
     }
 }

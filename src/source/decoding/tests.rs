@@ -154,12 +154,17 @@ fn any_options() -> impl Strategy<Value = DecodingOptions> {
             time_unit: TimeUnit::Seconds,
         })
     };
-    (0..4, any_sample_type(), 1..4_usize, any::<bool>(), any::<bool>()).prop_map(
+    let packed = |channels: usize, other| {
+        let text = format!("u8 seq, {channels}*s16le samples{}", if other { ", u32le time" } else { "" });
+        Codec::Packed(text.parse().unwrap())
+    };
+    (0..5, any_sample_type(), 1..4_usize, any::<bool>(), any::<bool>()).prop_map(
         move |(codec, sample_type, channels, all, other)| {
             let codec = match codec {
                 0 => Codec::Raw { endian: if other { Endian::Big } else { Endian::Little } },
                 1 => json(all, channels, if other { JsonLayout::Channels } else { JsonLayout::Rows }),
                 2 => csv(all, channels, other),
+                3 => packed(channels, other),
                 _ => influx(all, channels, other),
             };
             options(codec, sample_type, channels)
@@ -198,6 +203,7 @@ fn any_message(options: &DecodingOptions) -> BoxedStrategy<Vec<u8>> {
                 .prop_flat_map(move |rows| prop::collection::vec(any::<u8>(), rows * row_bytes))
                 .boxed()
         }
+        Codec::Packed(fields) => prop::collection::vec(any::<u8>(), fields.length_bytes()).boxed(),
         Codec::Json(_) => {
             let shapes = (numbers, 0..4_usize).prop_map(|(numbers, shape)| match shape {
                 0 => numbers[0].clone(),

@@ -20,6 +20,9 @@ pub(crate) enum WriteError {
     /// A format that is not written.
     #[error("messages of codec = \"influx\" are not written; use \"raw\", \"json\" or \"csv\"")]
     Influx,
+    /// Another one.
+    #[error("messages of codec = \"packed\" are not written; use \"raw\", \"json\" or \"csv\"")]
+    Packed,
     /// What was written does not come back.
     #[error("the options of source.decoding do not read back what is written by them: {0}")]
     NotReadBack(String),
@@ -27,10 +30,11 @@ pub(crate) enum WriteError {
 
 impl MessageWriter {
     /// # Errors
-    /// Line protocol is not written.
+    /// Line protocol and packed records are not written.
     pub(crate) fn new(options: DecodingOptions) -> Result<Self, WriteError> {
         match options.codec {
             Codec::Influx(_) => Err(WriteError::Influx),
+            Codec::Packed(_) => Err(WriteError::Packed),
             _ => Ok(Self { options }),
         }
     }
@@ -49,7 +53,7 @@ impl MessageWriter {
             Codec::Csv(columns) => {
                 message.extend_from_slice(self.csv(columns, key, time_ns, samples).as_bytes());
             }
-            Codec::Influx(_) => {}
+            Codec::Influx(_) | Codec::Packed(_) => {}
         }
     }
 

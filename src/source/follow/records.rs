@@ -36,14 +36,15 @@ pub(super) struct Parser {
 impl Parser {
     pub(super) fn new(options: DecodingOptions) -> Self {
         let sample_bytes = usize::from(options.sample_type.bits() / 8);
-        let unit = match options.codec {
+        let unit = match &options.codec {
             Codec::Raw { .. } => Unit::Row(sample_bytes * options.channels.len().max(1)),
+            Codec::Packed(fields) => Unit::Row(fields.length_bytes()),
             Codec::Json(_) | Codec::Csv(_) | Codec::Influx(_) => Unit::Line,
         };
         let (has_header, by_line) = match &options.codec {
             Codec::Raw { .. } => (false, false),
             Codec::Csv(columns) => (columns.header, columns.time.is_some()),
-            Codec::Json(_) | Codec::Influx(_) => (false, true),
+            Codec::Json(_) | Codec::Influx(_) | Codec::Packed(_) => (false, true),
         };
         Self { decoder: MessageDecoder::new(options), unit, has_header, by_line, message: Vec::new() }
     }
@@ -64,7 +65,7 @@ impl Parser {
     /// True if one line may be of another stream than the next.
     pub(super) fn has_keys(&self) -> bool {
         match &self.options().codec {
-            Codec::Raw { .. } => false,
+            Codec::Raw { .. } | Codec::Packed(_) => false,
             Codec::Json(fields) => fields.key.is_some(),
             Codec::Csv(columns) => columns.key.is_some(),
             Codec::Influx(_) => true,
@@ -233,6 +234,19 @@ mod tests {
         let (samples, refused) = flat(&parser.pieces(&block(8, &bytes), None));
         assert_eq!(samples, [1.0, 3.0]);
         assert_eq!(refused, [(16, "the row at byte 12: not a finite number (NaN or infinite)".to_owned())]);
+    }
+
+    #[test]
+    fn packed_records_are_read_one_by_one() {
+        let fields = "u8 seq, f32le samples".parse().unwrap();
+        let mut parser = Parser::new(options(Codec::Packed(fields), 1, SampleType::F32));
+        let rows = [1.0_f32, f32::NAN, 3.0].iter().flat_map(|v| [&[9], &v.to_le_bytes()[..]].concat());
+        let (samples, refused) = flat(&parser.pieces(&block(10, &rows.collect::<Vec<_>>()), None));
+        assert_eq!(samples, [1.0, 3.0]);
+        assert_eq!(
+            refused,
+            [(20, "the row at byte 15: NaN is not a finite number that fits f32".to_owned())]
+        );
     }
 
     #[test]
