@@ -345,7 +345,7 @@ fn edf_seeds() -> Vec<Vec<u8>> {
 fn wav_seeds() -> Vec<Vec<u8>> {
     let wav = |format: u8, channels: u8, bits: u8, data: &[u8]| {
         let row = channels * bits / 8;
-        let head = [format, 0, channels, 0, 100, 0, 0, 0, 100 * row, 0, 0, 0, row, 0, bits, 0];
+        let head = [format, 0, channels, 0, 10, 0, 0, 0, 10 * row, 0, 0, 0, row, 0, bits, 0];
         let data_bytes = (data.len() as u32).to_le_bytes();
         let bytes = (data.len() as u32 + 36).to_le_bytes();
         [b"RIFF", &bytes[..], b"WAVEfmt ", &[16, 0, 0, 0], &head, b"data", &data_bytes, data].concat()
