@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -15,12 +15,15 @@ use rivulet::model::ModelId;
 use rivulet::packet::rvl::{Event, Part, Reader, Writer, recover};
 use rivulet::packet::{ChannelSide, Header, Layer, LayerId, Packet};
 use rivulet::signal::{ChannelInfo, SampleType, StreamInfo, StreamKey};
+use rivulet::source::SourceEvent;
+use rivulet::source::decoding::{Codec, DecodingOptions, JsonFields, JsonLayout};
+use rivulet::source::file::{FileOptions, open};
 
 /// Bytes of memory for each byte of input, and besides.
 const PER_BYTE: usize = 160;
 const BESIDES: usize = 16 << 10;
 
-/// Cases of each test; there are three.
+/// Cases of each test of packets; there are three.
 const CASES: u32 = 100_000;
 
 /// Counts what each thread holds.
@@ -200,6 +203,117 @@ fn files_with_changed_bytes() {
         bytes
     };
     survives((overwrites(), any::<Index>()), changed, read_file);
+}
+
+/// Memory of a recording's reader, whatever its bytes claim: the largest chunk, as bytes and as samples, and buffers.
+const RECORDING_BYTES: usize = 48 << 20;
+
+/// Cases of the test below, each with a file.
+const RECORDINGS: u32 = 3_000;
+
+/// Starts of recordings, by extension.
+fn recordings() -> Vec<(&'static str, Vec<u8>)> {
+    let edf = |magic: &[u8]| {
+        let mut bytes = magic.to_vec();
+        let fields = [
+            ("X", 80),
+            ("X", 80),
+            ("29.02.24", 8),
+            ("12.30.15", 8),
+            ("512", 8),
+            ("EDF+D", 44),
+            ("-1", 8),
+            ("1", 8),
+            ("1", 4),
+            ("ECG", 16),
+            ("", 80),
+            ("mV", 8),
+            ("-5", 8),
+            ("5", 8),
+            ("-2048", 8),
+            ("2047", 8),
+            ("", 80),
+            ("60", 8),
+            ("", 32),
+        ];
+        bytes.extend(fields.iter().flat_map(|(text, width)| format!("{text:width$}").into_bytes()));
+        bytes.extend([7; 400]);
+        bytes
+    };
+    let wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x68\x01\0\0\xd0\x02\0\0\x02\0\x10\0data\xff\xff\xff\xff";
+    vec![
+        ("edf", edf(b"0       ")),
+        ("bdf", edf(b"\xffBIOSEMI")),
+        ("wav", [&wav[..], &[9; 200]].concat()),
+        ("csv", b"time,x,y\n0,1,2\n0.1,3,4\n0.2,5,6\n".to_vec()),
+        ("jsonl", b"{\"t\":1,\"k\":\"a\",\"v\":[1,2,3]}\n{\"t\":2,\"k\":\"b\",\"v\":[4]}\n".to_vec()),
+        ("f32", [1.0_f32, 2.0, f32::NAN, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect()),
+        ("hea", b"a 2 360 3 12:30:15 29/02/2024\na.f32 16 200(5)/mV 16 0 1 2 0 I\na.f32 16 1/NU\n".to_vec()),
+        ("rvl", file()),
+    ]
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn read_recording(path: &std::path::Path, options: &FileOptions) -> usize {
+    let Ok(mut source) = open(path, options) else { return 0 };
+    let (mut samples, mut events) = (0, 0);
+    loop {
+        events += 1;
+        assert!(events < 100_000, "no end of {}", path.display());
+        match source.next_event() {
+            Ok(SourceEvent::Chunk(chunk)) => samples += chunk.samples.len(),
+            Ok(SourceEvent::End) | Err(_) => return samples,
+            Ok(_) => {}
+        }
+    }
+}
+
+#[test]
+fn recordings_with_changed_bytes() {
+    let samples = "v".parse().unwrap();
+    let key = Some("k".parse().unwrap());
+    let json = JsonFields { samples: vec![samples], layout: JsonLayout::Rows, time: None, key };
+    let decoding = DecodingOptions {
+        sample_rate_hz: 10.0,
+        sample_type: SampleType::I16,
+        channels: vec![ChannelInfo::unscaled("")],
+        codec: Codec::Json(json),
+    };
+    let given = |extension: &str| FileOptions {
+        sample_rate_hz: (extension == "f32").then_some(10.0),
+        decoding: Some(Box::new(decoding.clone())),
+        ..FileOptions::default()
+    };
+    let recordings = recordings();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.f32"), [1; 24]).unwrap();
+    for (extension, bytes) in &recordings {
+        let path = folder.path().join(format!("good.{extension}"));
+        std::fs::write(&path, bytes).unwrap();
+        // Packets need a model that is not there.
+        assert!(read_recording(&path, &given(extension)) > 0 || *extension == "rvl", "{extension}");
+    }
+    let config = Config { cases: RECORDINGS, failure_persistence: None, ..Config::default() };
+    let cases = (any::<Index>(), overwrites(), any::<Index>(), any::<bool>());
+    let result = TestRunner::new(config).run(&cases, |(which, overwrites, cut, compressed)| {
+        let (extension, good) = &recordings[which.index(recordings.len())];
+        let good = if compressed { gzip(good) } else { good.clone() };
+        let mut bytes = overwritten(good.clone(), &overwrites);
+        bytes.truncate(good.len().min(cut.index(2 * good.len())));
+        let path = folder.path().join(format!("changed.{extension}{}", if compressed { ".gz" } else { "" }));
+        std::fs::write(&path, &bytes).unwrap();
+        let peak = peak_of(|| {
+            read_recording(&path, &given(extension));
+        });
+        prop_assert!(peak <= RECORDING_BYTES, "{peak} bytes for {} of {extension}", bytes.len());
+        Ok(())
+    });
+    result.unwrap();
 }
 
 /// Index and stream records can claim much with a right checksum.

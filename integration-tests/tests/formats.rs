@@ -19,10 +19,15 @@ fn encoded() -> (Workplace, Vec<Vec<f64>>) {
     (workplace, columns)
 }
 
+/// A pipeline that writes `again.rvl`.
+fn to_again(source: &str) -> String {
+    let sink = "[[sinks]]\ntype = \"file\"\npath = \"";
+    pipeline(source).replace(&format!("{sink}out.rvl"), &format!("{sink}again.rvl"))
+}
+
 /// Encodes what a source gives and says how many samples that were, and in how many streams.
 fn run(workplace: &Workplace, source: &str) -> (u64, u64) {
-    let text = pipeline(source).replace("out.rvl", "again.rvl");
-    workplace.write("again.toml", text);
+    workplace.write("again.toml", to_again(source));
     let summary = workplace.rivulet(&["run", "again.toml", "--json"]).ok().json();
     assert_eq!(summary["dead_letters"], 0, "{summary}");
     (summary["samples"].as_u64().unwrap(), summary["streams"].as_u64().unwrap())
@@ -123,10 +128,7 @@ fn packets_are_encoded_again() {
         streams.iter().map(|stream| stream["key"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(streams("again.rvl"), streams("out.rvl"), "streams keep their keys");
-    workplace.write(
-        "none.toml",
-        pipeline("path = \"out.rvl\"\nmodels = [\"nowhere\"]").replace("out.rvl\"\n[[", "x.rvl\"\n[["),
-    );
+    workplace.write("none.toml", to_again("path = \"out.rvl\"\nmodels = [\"nowhere\"]"));
     workplace.rivulet(&["run", "none.toml"]).fails(65, "name its directory in source.models");
 }
 

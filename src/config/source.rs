@@ -197,7 +197,9 @@ fn read_decoding(section: &mut Section<'_>) -> Result<Option<Box<DecodingOptions
     let decoding = decoding::read(&path, value, section.report())?;
     match decoding.codec {
         Codec::Json(_) => Ok(Some(Box::new(decoding))),
-        _ => Err(section.refuse("decoding.codec", "lines of a file are decoded as \"json\"")),
+        _ => {
+            Err(section.report().refuse(&format!("{path}.codec"), "lines of a file are decoded as \"json\""))
+        }
     }
 }
 

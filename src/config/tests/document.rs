@@ -110,12 +110,22 @@ fn every_known_key_is_documented() {
 }
 
 #[test]
-fn every_example_in_the_document_is_valid() {
-    let document = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    let examples: Vec<_> =
-        document.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(!examples.is_empty());
-    for example in examples {
-        parse(example).unwrap();
+fn every_example_in_the_documents_is_valid() {
+    for document in ["docs/configuration.md", "docs/formats.md"] {
+        let document = std::fs::read_to_string(root().join(document)).unwrap();
+        let examples: Vec<_> =
+            document.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(!examples.is_empty());
+        for example in examples {
+            parse(example).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_format_is_documented() {
+    let document = std::fs::read_to_string(root().join("docs/formats.md")).unwrap();
+    for (name, _) in crate::source::file::Format::ALL {
+        assert!(document.contains(&format!("\n| `{name}` |")), "{name}");
     }
 }

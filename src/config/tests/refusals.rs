@@ -200,6 +200,51 @@ fn options_of_another_format_are_refused() {
 }
 
 #[test]
+fn recordings_are_paths_that_fit_their_format() {
+    let path = "path = \"in.csv\"\nsample_rate_hz = 250";
+    let found = |source: &str| problems(&VALID.replace(path, source));
+    assert!(VALID.contains(path));
+    let decoding =
+        "decoding = { codec = \"json\", sample_type = \"i16\", sample_rate_hz = 1, samples = \"v\" }";
+    for (source, problem) in [
+        ("path = []", "p.toml:4: source.path: is empty: name a recording"),
+        ("path = [\"a.csv\", 7]", "p.toml:4: source.path[1]: expected a path, found the number 7"),
+        ("path = [\"a.csv\", \"-\"]", "p.toml:4: source.path[1]: standard input is read alone"),
+        ("path = \"-\"", "p.toml:2: source.format: missing: standard input has no extension that says it"),
+        (
+            "path = \"a.jsonl\"",
+            "p.toml:2: source.decoding: missing: JSON lines need a table with codec = \"json\"",
+        ),
+        (
+            &format!("path = \"a.jsonl\"\nchannels = 2\n{decoding}"),
+            "p.toml:5: source.channels: goes into source.decoding",
+        ),
+        (&format!("path = \"a.csv\"\n{decoding}"), "p.toml:5: source.decoding: only for format = \"jsonl\""),
+        (
+            "path = \"a.jsonl\"\ndecoding = { codec = \"raw\", sample_type = \"s16le\", sample_rate_hz = 1 }",
+            "p.toml:5: source.decoding.codec: lines of a file are decoded as \"json\"",
+        ),
+        (
+            "path = \"a.rvl\"\nsample_rate_hz = 1",
+            "p.toml:5: source.sample_rate_hz: packets say it themselves: leave it out",
+        ),
+        ("path = \"a.wav\"\nmodels = [\"m\"]", "p.toml:5: source.models: only for format = \"rvl\""),
+        ("path = \"a.rvl\"\nmodels = []", "p.toml:5: source.models: is empty: name a directory"),
+        (
+            "path = \"*.rvl\"",
+            "p.toml:12: sinks[0].path: the same file as source.path: it would be overwritten",
+        ),
+    ] {
+        assert_eq!(found(source), [problem], "{source}");
+    }
+    let config = parse(&VALID.replace(path, "path = [\"a/*.wav\", \"b.edf\"]")).unwrap();
+    let SourceConfig::File(source) = config.source else { panic!("{:?}", config.source) };
+    assert_eq!(source.paths, ["a/*.wav", "b.edf"].map(PathBuf::from));
+    assert!(source.reads(Path::new("./a/x.wav")) && source.reads(Path::new("b.edf")));
+    assert!(!source.reads(Path::new("a/x.edf")));
+}
+
+#[test]
 fn sinks_are_a_list_with_something_in_it() {
     let head = VALID.split("[[sinks]]").next().unwrap();
     let rest = |sinks: &str| problems(&format!("{sinks}\n{head}"));

@@ -274,9 +274,11 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_line_by_line() {
-        let told = told(&[0xff, 0x00, 0x80, b'\n', 0x01], false).unwrap();
+        let told = told(&[0xff, 0x02, 0x80, b'\n', 0x01], false).unwrap();
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|line| line.starts_with("!line ")), "{told:?}");
+        let error = super::tests::told(&[0, 1, b'\n'], false).unwrap_err().to_string();
+        assert!(error.contains("not a file of JSON lines"), "{error}");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         std::fs::write(&path, "{}").unwrap();

@@ -86,6 +86,19 @@ fn files_of_another_writer_are_read_exactly() {
     }
 }
 
+/// Files that libsndfile 1.2.2 has written, by way of python-soundfile 0.14.
+#[test]
+fn long_and_extensible_files_of_another_writer_are_read_exactly() {
+    let rows: Vec<[f64; 2]> =
+        (0..12).map(|i| [f64::from(i) / 16.0 - 0.5, f64::from(11 - i) / 64.0]).collect();
+    let double = read_bytes(include_bytes!("testdata/double_rf64.wav")).unwrap();
+    assert_eq!((double.samples(), double.info.sample_type), (rows.as_flattened().to_vec(), SampleType::F64));
+    let pcm = read_bytes(include_bytes!("testdata/pcm24_extensible.wav")).unwrap();
+    let counts: Vec<f64> = rows.as_flattened().iter().map(|value| value * 8_388_608.0).collect();
+    assert_eq!((pcm.samples(), pcm.info.sample_type), (counts, SampleType::I24));
+    assert_eq!((double.total, pcm.total, pcm.dead_letters.len()), (Some(24), Some(24), 0));
+}
+
 #[test]
 fn files_that_are_cut_say_what_is_missing() {
     let (bytes, samples) = written(16, SampleFormat::Int, 100);

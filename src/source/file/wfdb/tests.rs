@@ -98,6 +98,40 @@ fn the_excerpt_reads_as_its_header_says() {
     assert_eq!(read(&path.with_extension(""), &options).unwrap().samples(), samples);
 }
 
+/// Records that wfdb-python 4.3.1 has written.
+#[test]
+fn records_of_another_writer_are_read_exactly() {
+    for (name, highest, sample_type) in
+        [("python24", 8_388_607, SampleType::I24), ("python32", i64::from(i32::MAX), SampleType::I32)]
+    {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/source/file/wfdb/testdata");
+        let read = read(&folder.join(name).with_extension("hea"), &FileOptions::default()).unwrap();
+        let row = |i: i64| [i * i * i * 7919 % (2 * highest) - highest, -(i * 104_729 % highest)];
+        let mut counts: Vec<i64> = (0..20).flat_map(row).collect();
+        counts[..2].copy_from_slice(&[-highest, highest]);
+        assert_eq!(read.samples(), counts.iter().map(|count| *count as f64).collect::<Vec<_>>(), "{name}");
+        assert_eq!((read.info.sample_type, read.info.stored_bits), (sample_type, sample_type.bits()));
+        assert_eq!((read.info.sample_rate_hz, read.dead_letters.len()), (250.5, 0));
+        assert_eq!(read.chunks[0].time_ns, Some(1_709_209_815_250_000_000));
+        let [lead, other] = &read.info.channels[..] else { panic!("{:?}", read.info) };
+        assert_eq!(
+            (lead.name.as_str(), lead.unit.as_str(), lead.gain, lead.baseline),
+            ("I lead", "mV", 200.5, -7.0)
+        );
+        assert_eq!((other.unit.as_str(), other.gain), ("", 1.0), "NU is no unit");
+    }
+}
+
+/// A signal file that is compressed beside its header.
+#[test]
+fn compressed_signal_files_are_found() {
+    let counts: Vec<i16> = (0..50).collect();
+    let compressed = zstd::stream::encode_all(encode_16(&counts).as_slice(), 3).unwrap();
+    let record = Record::new("r 1 10 50\nr.dat 16\n", &[("r.dat.zst", &compressed)]);
+    let read = read(&record.path(), &FileOptions::default()).unwrap();
+    assert_eq!((read.samples(), read.total, read.dead_letters.len()), (floats(&counts), Some(50), 0));
+}
+
 #[test]
 fn chunks_carry_time_and_position() {
     let counts: Vec<i16> = (0..10).collect();
