@@ -153,6 +153,8 @@ struct Recording<'a> {
     path: &'a Path,
     /// What its streams are called, or what their keys begin with.
     name: &'a str,
+    /// How far packet files came that were read before.
+    progress: &'a rvl::Progress,
 }
 
 impl Recording<'_> {
@@ -176,11 +178,17 @@ const IS_DIRECTORY: &str = "is a directory: name a recording in it";
 /// # Errors
 /// The file cannot be read, is not what it says it is, or leaves open what `options` do not say.
 pub fn open(path: &Path, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
-    open_named(path, &stem(path), options)
+    open_named(path, &stem(path), &rvl::Progress::default(), options)
 }
 
-/// Opens a recording whose streams are called `name`, or have keys that begin with it.
-fn open_named(path: &Path, name: &str, options: &FileOptions) -> Result<Box<dyn Source>, SourceError> {
+/// Opens a recording whose streams are called `name`, or have keys that begin with it; of packet files it goes on where `progress`
+/// stands.
+fn open_named(
+    path: &Path,
+    name: &str,
+    progress: &rvl::Progress,
+    options: &FileOptions,
+) -> Result<Box<dyn Source>, SourceError> {
     if path.is_dir() {
         return Err(format_error(path, "file", IS_DIRECTORY));
     }
@@ -198,7 +206,7 @@ fn open_named(path: &Path, name: &str, options: &FileOptions) -> Result<Box<dyn 
     if options.chunk_samples == 0 {
         return Err(format_error(path, "chunk_samples", "is 0: give at least 1"));
     }
-    let recording = Recording { path, name };
+    let recording = Recording { path, name, progress };
     match format {
         Format::Wfdb => wfdb::open(&recording, options),
         Format::Csv => csv::open(&recording, options),

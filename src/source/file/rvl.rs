@@ -2,18 +2,23 @@
 //! samples again.
 //!
 //! - Streams, their keys, units and sample types are those of the file.
-//! - Frames that came before are left out; what stands behind missing ones stands after a gap.
+//! - Frames that came before are left out, also where they came in another file of a sequence; what stands behind
+//!   missing ones, or is counted anew, stands after a gap.
 //! - Damage costs the packets that it hits: each place is a dead letter.
+
+mod progress;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
+pub(super) use self::progress::Progress;
+use self::progress::{LeftOut, Track};
 use super::input::Input;
 use super::{FileOptions, Recording, Source, SourceError, format_error};
 use crate::codec::{Decoder, RvqDecoder};
 use crate::model::{LibraryError, ModelId, ModelLibrary};
 use crate::packet::rvl::{Event, Reader};
-use crate::packet::{Continuity, ErrorKind, Packet, PacketError};
+use crate::packet::{ErrorKind, Header, Packet, PacketError};
 use crate::signal::{Chunk, DeadLetter, Position, Stage, StreamIndex, StreamInfo};
 use crate::source::SourceEvent;
 
@@ -41,6 +46,7 @@ pub(super) fn open(recording: &Recording<'_>, options: &FileOptions) -> Result<B
         },
         indices: HashMap::new(),
         streams: Vec::new(),
+        progress: recording.progress.clone(),
         last_byte: 0,
         ended: false,
         ready: VecDeque::new(),
@@ -55,6 +61,8 @@ struct RvlSource {
     /// By the numbers that the file gives.
     indices: HashMap<u32, StreamIndex>,
     streams: Vec<PacketStream>,
+    /// Of the files that were read before.
+    progress: Progress,
     /// Where the packet that was read last began.
     last_byte: u64,
     ended: bool,
@@ -63,8 +71,34 @@ struct RvlSource {
 
 struct PacketStream {
     info: StreamInfo,
-    continuity: Continuity,
+    /// True if the file does not say what the stream is called.
+    recovered: bool,
+    track: Track,
     after_gap: bool,
+}
+
+impl PacketStream {
+    /// Why frames of the packet with this header are left out that may not have been read before, and how many samples
+    /// of all channels these are, as far as anyone knows.
+    fn left_out(&self, left_out: LeftOut, header: &Header) -> (String, u64) {
+        let (key, first) = (&self.info.key, header.first_frame);
+        match left_out {
+            LeftOut::Earlier(frames) => {
+                let last = first.saturating_add(frames).saturating_sub(1);
+                let reason = format!(
+                    "stream '{key}': frames {first} to {last} come behind later ones and are left out: read the files in the order in which they were recorded"
+                );
+                let rows = frames.saturating_mul(u64::from(header.frame_size)).min(header.valid_samples());
+                (reason, rows.saturating_mul(u64::from(header.channels)))
+            }
+            LeftOut::Untimed => {
+                let reason = format!(
+                    "stream '{key}': frames with the numbers of frames before are left out as repeats, and carry no time that shows it: read other recordings apart"
+                );
+                (reason, 0)
+            }
+        }
+    }
 }
 
 /// The decoders of a file's packets.
@@ -99,12 +133,7 @@ impl RvlSource {
     fn read_event(&mut self) -> Result<(), SourceError> {
         let event = self.reader.next_event().map_err(|error| self.read_error(&error))?;
         match event {
-            Event::Stream { number, info, .. } => {
-                self.indices.insert(number, self.streams.len());
-                self.ready.push_back(SourceEvent::Stream { origin: 0, info: info.clone() });
-                // A file may begin with any frame: it can be a part of a recording.
-                self.streams.push(PacketStream { info, continuity: Continuity::new(), after_gap: false });
-            }
+            Event::Stream { number, info, recovered } => self.add_stream(number, info, recovered)?,
             Event::Packet { stream, packet, offset, .. } => {
                 self.last_byte = offset;
                 if let Some(index) = self.indices.get(&stream).copied() {
@@ -127,6 +156,27 @@ impl RvlSource {
         Ok(())
     }
 
+    /// A key that comes again is the same stream, which goes on: files are joined, and writers begin again.
+    fn add_stream(&mut self, number: u32, info: StreamInfo, recovered: bool) -> Result<(), SourceError> {
+        if let Some(index) = self.streams.iter().position(|stream| stream.info.key == info.key) {
+            let Some(known) = self.streams.get_mut(index).filter(|known| known.info == info) else {
+                let place = format!("stream '{}'", info.key);
+                let reason =
+                    "comes again with another rate, type or other channels: split the file where it does";
+                return Err(format_error(&self.path, place, reason));
+            };
+            known.track.go_on_with_other();
+            self.indices.insert(number, index);
+            return Ok(());
+        }
+        // A name that was made up says nothing about the streams of other files.
+        let track = if recovered { Track::default() } else { self.progress.of(&info) };
+        self.indices.insert(number, self.streams.len());
+        self.ready.push_back(SourceEvent::Stream { origin: 0, info: info.clone() });
+        self.streams.push(PacketStream { info, recovered, track, after_gap: false });
+        Ok(())
+    }
+
     fn read_error(&self, error: &PacketError) -> SourceError {
         match self.reader.input().damage() {
             Some(damage) if error.kind() != ErrorKind::Io => format_error(&self.path, "file", damage),
@@ -138,17 +188,21 @@ impl RvlSource {
         let Some(stream) = self.streams.get_mut(index) else { return Ok(()) };
         let header = &packet.header;
         let channels = u64::from(header.channels);
-        let step = stream.continuity.step(header);
+        let (step, left_out) = stream.track.take(header);
+        let left_out = left_out.map(|left_out| stream.left_out(left_out, header));
+        let left_out = left_out.map(|(reason, samples)| (format!("byte {offset}: {reason}"), samples));
         if step.new_frames == 0 {
+            if let Some((reason, samples)) = left_out {
+                self.refuse(offset, reason, samples);
+            }
             return Ok(());
         }
-        stream.continuity.advance(header);
         let repeated = step.repeated_samples(header);
         let decoded = match self.models.get(header.model, offset)? {
             Some(decoder) => decoder.decode(packet),
             None => return Ok(()),
         };
-        stream.after_gap |= step.missing_frames > 0 || (header.after_gap && repeated == 0);
+        stream.after_gap |= step.new_count || step.missing_frames > 0 || (header.after_gap && repeated == 0);
         let before = (step.missing_frames > 0).then(|| {
             let reason = format!(
                 "byte {offset}: stream '{}': {} frames before frame {} are missing",
@@ -180,7 +234,7 @@ impl RvlSource {
                 (None, Some((reason, samples)))
             }
         };
-        for (reason, samples) in before.into_iter().chain(own) {
+        for (reason, samples) in left_out.into_iter().chain(before).chain(own) {
             self.refuse(offset, reason, samples);
         }
         self.ready.extend(chunk.map(SourceEvent::Chunk));
@@ -197,6 +251,15 @@ impl RvlSource {
             message: None,
         };
         self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
+    }
+}
+
+impl Drop for RvlSource {
+    /// The file may also have been given up in its middle.
+    fn drop(&mut self) {
+        for stream in self.streams.iter().filter(|stream| !stream.recovered) {
+            self.progress.keep(&stream.info, stream.track);
+        }
     }
 }
 
@@ -218,3 +281,6 @@ impl Source for RvlSource {
 pub(super) fn default_models() -> Vec<PathBuf> {
     vec![Path::new("models").to_owned()]
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::input::{is_stdin, uncompressed};
+use super::rvl::Progress;
 use super::{FileOptions, Format, Source, SourceError, extension, format_error, open, open_named, stem};
 use crate::signal::{DeadLetter, Position, Stage, StreamIndex, StreamInfo, StreamKey};
 use crate::source::SourceEvent;
@@ -129,6 +130,7 @@ struct Sequence {
     current: Option<Current>,
     /// Every stream so far.
     streams: HashMap<StreamKey, (StreamIndex, StreamInfo)>,
+    progress: Progress,
     /// Why the first recording that failed did.
     failure: Option<SourceError>,
 }
@@ -150,6 +152,7 @@ impl Sequence {
             waiting: recordings.into_iter().zip(names).collect(),
             current: None,
             streams: HashMap::new(),
+            progress: Progress::default(),
             failure: None,
         }
     }
@@ -226,7 +229,7 @@ impl Source for Sequence {
                     None => Ok(SourceEvent::End),
                 };
             };
-            match open_named(&path, &name, &self.options) {
+            match open_named(&path, &name, &self.progress, &self.options) {
                 Ok(source) => {
                     self.current = Some(Current { path, name, source, indices: Vec::new() });
                 }
