@@ -30,6 +30,8 @@ pub(super) struct SampleClock {
     period_ns: f64,
     /// The bend of the rate that makes good what the stamps are wrong by.
     bend: f64,
+    /// The time that the stamps had come to before they began anew.
+    not_before_ns: Option<i64>,
     state: Option<State>,
 }
 
@@ -67,12 +69,12 @@ pub(super) struct Stamp {
 impl SampleClock {
     pub(super) fn new(sample_rate_hz: f64, silence_ns: i64) -> Self {
         let declared_ns = 1e9 / sample_rate_hz;
-        Self { declared_ns, silence_ns, period_ns: declared_ns, bend: 0.0, state: None }
+        Self { declared_ns, silence_ns, period_ns: declared_ns, bend: 0.0, not_before_ns: None, state: None }
     }
 
     /// The next record begins anew: there is no telling how many samples are missing before it.
     pub(super) fn restart(&mut self) {
-        self.state = None;
+        self.not_before_ns = self.state.take().map(|state| state.next_ns).or(self.not_before_ns);
         self.bend = 0.0;
     }
 
@@ -86,16 +88,23 @@ impl SampleClock {
 
     /// The stamp of a record of so many samples of a channel that arrived at a time.
     pub(super) fn record(&mut self, samples: u64, arrival_ns: i64) -> Stamp {
+        let mut is_set_back = false;
         let silent = self.state.as_ref().is_some_and(|state| {
             let waited_ns = arrival_ns.saturating_sub(state.last_arrival_ns);
             let lasts_ns = (samples as f64 * self.period_ns) as i64;
-            waited_ns.saturating_sub(lasts_ns) > self.silence_ns || waited_ns < -self.silence_ns
+            is_set_back = waited_ns < -self.silence_ns;
+            waited_ns.saturating_sub(lasts_ns) > self.silence_ns || is_set_back
         });
         if silent {
             self.restart();
         }
+        // Of a burst the end is known better than the beginning; a time of day that was set back is.
+        let not_before_ns = self.not_before_ns.take().filter(|not_before_ns| {
+            !is_set_back && not_before_ns.saturating_sub(arrival_ns) <= self.silence_ns
+        });
         let period_ns = self.period_ns;
-        let state = self.state.get_or_insert_with(|| State::anchored(samples, arrival_ns, period_ns));
+        let state =
+            self.state.get_or_insert_with(|| State::anchored(samples, arrival_ns, period_ns, not_before_ns));
         let step_ns = period_ns * (1.0 + self.bend);
         let first_ns = state.next_ns;
         state.advance(samples, step_ns);
@@ -128,10 +137,10 @@ impl SampleClock {
 
 impl State {
     /// The first record, as if it had no delay.
-    fn anchored(samples: u64, arrival_ns: i64, period_ns: f64) -> Self {
+    fn anchored(samples: u64, arrival_ns: i64, period_ns: f64, not_before_ns: Option<i64>) -> Self {
         let before_ns = samples.saturating_sub(1) as f64 * period_ns;
         Self {
-            next_ns: arrival_ns.saturating_sub(before_ns as i64),
+            next_ns: arrival_ns.saturating_sub(before_ns as i64).max(not_before_ns.unwrap_or(i64::MIN)),
             fraction_ns: 0.0,
             samples: 0,
             last_arrival_ns: arrival_ns,

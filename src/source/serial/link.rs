@@ -18,7 +18,7 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::codec::FramedRead;
 
 use super::framing::{Frame, Framing, FramingOptions};
-use super::port::{Port, PortOptions};
+use super::port::{Port, PortLock, PortOptions};
 use crate::back_off::{BackOff, BackOffPolicy};
 use crate::signal::Stage;
 use crate::source::SourceError;
@@ -66,7 +66,7 @@ enum State {
 struct Wire {
     frames: FramedRead<SerialPort, Framing>,
     /// Keeps the port's lock.
-    _lock: Option<std::fs::File>,
+    _lock: Option<PortLock>,
     heard: Instant,
     /// Bytes that wait for the rest of their record.
     incomplete: usize,
@@ -246,6 +246,7 @@ async fn next_frames(
     wait: Duration,
     frames: &mut Vec<(i64, Frame)>,
 ) -> Option<Option<io::Error>> {
+    let until = Instant::now() + wait;
     let mut next = tokio::time::timeout(wait, wire.next()).await.ok();
     while let Some(item) = next {
         match item {
@@ -253,7 +254,8 @@ async fn next_frames(
             Some(Err(error)) => return Some(Some(error)),
             None => return Some(None),
         }
-        if frames.len() >= READ_FRAMES {
+        // Looking for records in noise takes time, and the pipeline may be stopped.
+        if frames.len() >= READ_FRAMES || Instant::now() >= until {
             return None;
         }
         next = poll_fn(|context| {

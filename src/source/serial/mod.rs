@@ -217,9 +217,10 @@ impl SerialSource {
 
     fn take_record(&mut self, record: &[u8], wire_bytes: usize, arrival_ns: i64) {
         self.telemetry.messages_in(1);
-        match self.records.take(record, arrival_ns, &mut self.ready) {
-            Ok(lost) => {
-                self.metrics.lost(lost.records, lost.samples);
+        let (lost, taken) = self.records.take(record, arrival_ns, &mut self.ready);
+        self.metrics.lost(lost.records, lost.samples);
+        match taken {
+            Ok(()) => {
                 let news = self.quality.good(wire_bytes);
                 self.tell(news, "");
                 self.begun = true;

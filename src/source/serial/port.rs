@@ -32,7 +32,18 @@ pub struct PortOptions {
 pub(super) struct Port {
     pub(super) serial: SerialPort,
     /// Holds the lock on the device.
-    pub(super) lock: Option<File>,
+    pub(super) lock: Option<PortLock>,
+}
+
+/// Keeps other programs out of a device.
+pub(super) struct PortLock(File);
+
+impl Drop for PortLock {
+    fn drop(&mut self) {
+        // The kernel would keep them out as long as anyone has the device open, a pty's other end for one. One that is
+        // gone needs no more.
+        let _ = rustix::termios::ioctl_tiocnxcl(&self.0);
+    }
 }
 
 /// Why a port cannot be opened.
@@ -57,7 +68,7 @@ impl PortOptions {
         // A link may be pointed elsewhere between two looks at it.
         let device = self.path.canonicalize().map_err(|error| self.refusal(&error))?;
         let lock = match self.exclusive {
-            true => Some(self.lock(&device)?),
+            true => Some(PortLock(self.lock(&device)?)),
             false => None,
         };
         let settings = |mut settings: Settings| -> io::Result<Settings> {
@@ -71,7 +82,7 @@ impl PortOptions {
         };
         let serial = SerialPort::open(&device, settings).map_err(|error| self.refusal(&error))?;
         if let Some(lock) = &lock {
-            rustix::termios::ioctl_tiocexcl(lock).map_err(|error| self.refusal(&error.into()))?;
+            rustix::termios::ioctl_tiocexcl(&lock.0).map_err(|error| self.refusal(&error.into()))?;
         }
         serial.discard_input_buffer().map_err(|error| self.refusal(&error))?;
         Ok(Port { serial, lock })

@@ -30,6 +30,7 @@ pub(super) struct Records {
     max_streams: usize,
     silence_ns: i64,
     sequence: Option<Sequence>,
+    last_arrival_ns: Option<i64>,
     /// By the keys that records name.
     streams: HashMap<Option<String>, Stream>,
     /// Grows while records follow on each other.
@@ -50,7 +51,17 @@ impl Records {
     pub(super) fn new(decoder: MessageDecoder, key: String, max_streams: usize, silence_ns: i64) -> Self {
         let sequence = decoder.sequence_bits().map(Sequence::new);
         let (streams, records) = (HashMap::new(), Vec::new());
-        Self { decoder, key, max_streams, silence_ns, sequence, streams, chunk: None, records }
+        Self {
+            decoder,
+            key,
+            max_streams,
+            silence_ns,
+            sequence,
+            last_arrival_ns: None,
+            streams,
+            chunk: None,
+            records,
+        }
     }
 
     pub(super) fn decoder(&self) -> &MessageDecoder {
@@ -116,15 +127,19 @@ impl Records {
         record: &[u8],
         arrival_ns: i64,
         events: &mut VecDeque<SourceEvent>,
-    ) -> Result<Lost, String> {
+    ) -> (Lost, Result<(), String>) {
         let number = self.decoder.sequence(record);
         let mut records = std::mem::take(&mut self.records);
         records.clear();
         let decoded = self.decoder.decode(record, &mut records).map_err(|error| error.to_string());
         let samples: usize = records.iter().map(|record| record.samples.len()).sum();
-        let lost = self.follow(number, samples as u64);
+        let lost = self.follow(number, samples as u64, arrival_ns);
         let taken = match decoded {
-            Ok(()) => records.drain(..).try_for_each(|record| self.push(record, arrival_ns, events)),
+            // One that cannot be taken leaves the others be.
+            Ok(()) => records.drain(..).fold(Ok(()), |taken, record| {
+                let pushed = self.push(record, arrival_ns, events);
+                taken.and(pushed)
+            }),
             Err(reason) => {
                 // A number that was read will not tell of this record again.
                 if number.is_some() || self.sequence.is_none() {
@@ -134,14 +149,25 @@ impl Records {
             }
         };
         self.records = records;
-        taken.map(|()| lost)
+        (lost, taken)
     }
 
     /// Takes note of a record's number; `samples` are in it.
-    fn follow(&mut self, number: Option<u64>, samples: u64) -> Lost {
+    fn follow(&mut self, number: Option<u64>, samples: u64, arrival_ns: i64) -> Lost {
         let followed = match (&mut self.sequence, number) {
             (Some(sequence), Some(number)) => sequence.follow(number),
             _ => Followed::InOrder,
+        };
+        let before_ns = self.last_arrival_ns.replace(arrival_ns).unwrap_or(arrival_ns);
+        let followed = match followed {
+            // More than the device can have sent since: it has started again, or the number is damaged.
+            Followed::After(records) => {
+                let rows = records.saturating_mul(samples / self.channels() as u64);
+                let missing_ns = duration_ns(self.decoder.options().sample_rate_hz, rows);
+                let waited_ns = arrival_ns.saturating_sub(before_ns).saturating_add(self.silence_ns);
+                if missing_ns > waited_ns { Followed::Restarted } else { followed }
+            }
+            followed => followed,
         };
         match followed {
             Followed::InOrder => Lost::default(),

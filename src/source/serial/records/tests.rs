@@ -48,7 +48,7 @@ fn chunks(records: &mut Records, mut events: VecDeque<SourceEvent>) -> Vec<(usiz
 fn numbers_tell_of_records_that_are_missing() {
     let (mut records, mut events) = (packed(), VecDeque::new());
     let mut take =
-        |record: &[u8], arrival_ms: i64| records.take(record, START + arrival_ms * MS, &mut events).unwrap();
+        |record: &[u8], arrival_ms: i64| records.take(record, START + arrival_ms * MS, &mut events).0;
     assert_eq!(take(&[254, 1, 2], 10), Lost::default());
     assert_eq!(take(&[255, 3, 4], 30), Lost::default());
     assert_eq!(take(&[2, 5, 6], 90), Lost { records: 2, samples: 4 });
@@ -60,12 +60,54 @@ fn numbers_tell_of_records_that_are_missing() {
 }
 
 #[test]
+fn a_device_that_begins_again_at_a_high_number_has_lost_nothing_that_can_be_counted() {
+    let mut records = records(Codec::Packed("u16le seq, 2*u8 samples".parse().unwrap()));
+    let mut events = VecDeque::new();
+    let mut take = |number: u16, arrival_ms: i64| {
+        let [low, high] = number.to_le_bytes();
+        records.take(&[low, high, 1, 2], START + arrival_ms * MS, &mut events).0
+    };
+    take(40_179, 10);
+    assert_eq!(take(0, 30), Lost::default());
+    assert_eq!(take(1, 50), Lost::default());
+    assert_eq!(take(52, 1_070), Lost { records: 50, samples: 100 }, "as many as there was time for");
+    let times: Vec<_> = chunks(&mut records, events).into_iter().map(|(_, ms, gap, _)| (ms, gap)).collect();
+    assert_eq!(times, [(0, false), (20, true), (1_060, true)]);
+}
+
+#[test]
+fn losses_before_a_record_that_cannot_be_used_are_counted() {
+    let mut records = records(Codec::Packed("u8 seq, 2*f32le samples".parse().unwrap()));
+    let mut events = VecDeque::new();
+    let record =
+        |number: u8, sample: f32| [&[number][..], &[sample, 1.0].map(f32::to_le_bytes).concat()].concat();
+    records.take(&record(0, 1.0), START, &mut events).1.unwrap();
+    let (lost, taken) = records.take(&record(4, f32::NAN), START + 80 * MS, &mut events);
+    assert!(taken.is_err());
+    assert_eq!(lost.records, 3);
+}
+
+#[test]
+fn damage_in_a_burst_does_not_take_times_back() {
+    let (mut records, mut events) = (csv(false), VecDeque::new());
+    for line in ["a,1", "a,2", "a,3"] {
+        records.take(line.as_bytes(), START + 30 * MS, &mut events).1.unwrap();
+    }
+    records.damaged();
+    for line in ["a,4", "a,5"] {
+        records.take(line.as_bytes(), START + 30 * MS, &mut events).1.unwrap();
+    }
+    let times: Vec<_> = chunks(&mut records, events).into_iter().map(|(_, ms, gap, _)| (ms, gap)).collect();
+    assert_eq!(times, [(30, false), (60, true)]);
+}
+
+#[test]
 fn garbage_between_numbered_records_is_no_gap() {
     let (mut records, mut events) = (packed(), VecDeque::new());
-    records.take(&[0, 1, 2], START, &mut events).unwrap();
+    records.take(&[0, 1, 2], START, &mut events).1.unwrap();
     records.damaged();
-    assert!(records.take(&[1, 3], START, &mut events).is_err(), "too short to be numbered");
-    records.take(&[1, 3, 4], START, &mut events).unwrap();
+    assert!(records.take(&[1, 3], START, &mut events).1.is_err(), "too short to be numbered");
+    records.take(&[1, 3, 4], START, &mut events).1.unwrap();
     assert_eq!(chunks(&mut records, events), [(0, -10, false, vec![1.0, 2.0, 3.0, 4.0])]);
 }
 
@@ -73,7 +115,7 @@ fn garbage_between_numbered_records_is_no_gap() {
 fn garbage_between_records_without_numbers_is_a_gap() {
     let (mut records, mut events) = (csv(false), VecDeque::new());
     let mut take = |records: &mut Records, record: &str, arrival_ms: i64| {
-        records.take(record.as_bytes(), START + arrival_ms * MS, &mut events)
+        records.take(record.as_bytes(), START + arrival_ms * MS, &mut events).1
     };
     take(&mut records, "a,1", 0).unwrap();
     take(&mut records, "a,2", 10).unwrap();
@@ -90,9 +132,9 @@ fn garbage_between_records_without_numbers_is_a_gap() {
 #[test]
 fn records_that_did_not_fit_leave_a_gap_of_their_length() {
     let (mut records, mut events) = (packed(), VecDeque::new());
-    records.take(&[0, 1, 2], START + 10 * MS, &mut events).unwrap();
+    records.take(&[0, 1, 2], START + 10 * MS, &mut events).1.unwrap();
     records.dropped(Dropped { records: 3, samples: 6, damaged: false });
-    let lost = records.take(&[4, 3, 4], START + 90 * MS, &mut events).unwrap();
+    let (lost, _) = records.take(&[4, 3, 4], START + 90 * MS, &mut events);
     assert_eq!(lost, Lost::default(), "they are counted elsewhere");
     assert_eq!(chunks(&mut records, events), [(0, 0, false, vec![1.0, 2.0]), (0, 80, true, vec![3.0, 4.0])]);
     assert_eq!(records.samples_of(&[9, 1, 2]), 2);
@@ -103,9 +145,9 @@ fn records_that_did_not_fit_leave_a_gap_of_their_length() {
 fn a_wire_that_was_opened_anew_leaves_a_gap() {
     let (mut records, mut events) = (packed(), VecDeque::new());
     records.opened();
-    records.take(&[7, 1, 2], START + 10 * MS, &mut events).unwrap();
+    records.take(&[7, 1, 2], START + 10 * MS, &mut events).1.unwrap();
     records.opened();
-    let lost = records.take(&[90, 3, 4], START + 5_010 * MS, &mut events).unwrap();
+    let (lost, _) = records.take(&[90, 3, 4], START + 5_010 * MS, &mut events);
     assert_eq!(lost, Lost::default());
     assert_eq!(
         chunks(&mut records, events),
@@ -119,7 +161,7 @@ fn a_records_own_time_is_taken_instead() {
     let start_ms = START / MS;
     for (time_ms, sample) in [(0, 1), (10, 2), (24, 3), (5_000, 4)] {
         let line = format!("a,{},{sample}", start_ms + time_ms);
-        records.take(line.as_bytes(), START + 9_999 * MS, &mut events).unwrap();
+        records.take(line.as_bytes(), START + 9_999 * MS, &mut events).1.unwrap();
     }
     assert_eq!(
         chunks(&mut records, events),
@@ -131,9 +173,9 @@ fn a_records_own_time_is_taken_instead() {
 fn keys_make_streams_as_long_as_there_is_room() {
     let (mut records, mut events) = (csv(false), VecDeque::new());
     for line in ["a,1", "b,2", "a,3"] {
-        records.take(line.as_bytes(), START, &mut events).unwrap();
+        records.take(line.as_bytes(), START, &mut events).1.unwrap();
     }
-    let reason = records.take(b"c,4", START, &mut events).unwrap_err();
+    let reason = records.take(b"c,4", START, &mut events).1.unwrap_err();
     assert!(reason.contains("window.max_streams is 2"), "{reason}");
     let keys: Vec<_> = events
         .iter()
