@@ -89,7 +89,65 @@ fn a_part_is_cut_to_the_sample() {
     workplace
         .rivulet(&["decode", "out", "-o", "x.csv", "--from", "noon"])
         .fails(64, "expected a time such as");
-    workplace.rivulet(&["cat", "out.rvl", "-o", "out.rvl"]).fails(64, "is an input, too");
+}
+
+#[test]
+fn no_input_is_written_over() {
+    let workplace = Workplace::new();
+    workplace.write("one.toml", segmented("out.rvl", ""));
+    workplace.rivulet(&["run", "one.toml"]).ok();
+    let whole = std::fs::read(workplace.path("out.rvl")).unwrap();
+    std::fs::write(workplace.path("left.rvl.partial"), &whole).unwrap();
+    std::fs::write(workplace.path("left.dat"), &whole).unwrap();
+    for (arguments, input) in [
+        (&["cat", "out.rvl", "-o", "out.rvl"][..], "out.rvl"),
+        (&["cat", "left.rvl.partial", "-o", "left.rvl"], "left.rvl.partial"),
+        (&["decode", "out.rvl", "-o", "./out.rvl", "--format", "csv"], "out.rvl"),
+        (&["decode", "left.dat", "-o", "left.hea"], "left.dat"),
+    ] {
+        workplace.rivulet(arguments).fails(64, "would be written over, which is read");
+        assert!(std::fs::read(workplace.path(input)).unwrap() == whole, "{arguments:?}");
+    }
+    // What still grows is left out of a folder, and told.
+    std::fs::create_dir(workplace.path("folder")).unwrap();
+    std::fs::rename(workplace.path("out.rvl"), workplace.path("folder/out.rvl")).unwrap();
+    std::fs::rename(workplace.path("left.rvl.partial"), workplace.path("folder/left.rvl.partial")).unwrap();
+    let verified = workplace.rivulet(&["verify", "folder"]).ok();
+    assert!(verified.stderr.contains("1 *.rvl.partial left out"), "{verified:?}");
+}
+
+/// Two runs that each count from 0, in one file.
+#[test]
+fn a_part_over_two_counts_is_whole() {
+    let workplace = Workplace::new();
+    for (name, start) in [("a", 0), ("b", 100)] {
+        let row = |i: i32| format!("{}.{:02},{}\n", 1_700_000_000 + start + i / 100, i % 100, (i * 37) % 400);
+        let rows: String = (0..5000).map(row).collect();
+        std::fs::create_dir(workplace.path(name)).unwrap();
+        workplace.write(&format!("{name}/bed.csv"), format!("time,lead\n{rows}"));
+        let source = format!("path = \"{name}/bed.csv\"\ntime_column = \"time\"\nsample_rate_hz = 100");
+        let text = pipeline(&source).replace("path = \"out.rvl\"", &format!("path = \"{name}.rvl\""));
+        workplace.write("p.toml", text.replace("[encoder]", "[encoder]\nframes_per_packet = 1"));
+        workplace.rivulet(&["run", "p.toml"]).ok();
+    }
+    workplace.rivulet(&["cat", "a.rvl", "b.rvl", "-o", "both.rvl"]).ok();
+    let rows = |inputs: &[&str], range: &[&str]| {
+        let arguments = [&["decode"], inputs, &["-o", "x.csv"], range].concat();
+        let told = workplace.rivulet(&arguments).ok();
+        assert!(!told.stderr.contains("repeated"), "{told:?}");
+        read_csv(&workplace.path("x.csv")).1[0].clone()
+    };
+    assert_eq!(rows(&["both.rvl"], &[]).len(), 10_000);
+    let part = ["--from", "00:00:40", "--to", "00:02:00"];
+    assert_eq!(rows(&["both.rvl"], &part).len(), 3000);
+    assert!(rows(&["both.rvl"], &part) == rows(&["a.rvl", "b.rvl"], &part));
+    workplace.rivulet(&[&["cat", "both.rvl", "-o", "part.rvl"][..], &part].concat()).ok();
+    assert!(rows(&["part.rvl"], &[]).len() >= 3000);
+    // The second run is where it was in time.
+    workplace.rivulet(&["decode", "both.rvl", "-o", "both.edf"]).ok();
+    let edf = std::fs::read(workplace.path("both.edf")).unwrap();
+    assert_eq!(&edf[192..197], b"EDF+D");
+    assert!(edf.windows(5).any(|mark| mark == b"+100\x14"));
 }
 
 #[test]

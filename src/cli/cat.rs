@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::segments::{Bound, Contents, Range, STDIN, SegmentReader, Window, files, parse_bound};
+use super::segments::{
+    Bound, Contents, Range, STDIN, SegmentReader, Window, files, parse_bound, refuse_output,
+};
 use super::{CliError, exit, print, warn};
 use crate::packet::Continuity;
 use crate::packet::rvl::{Event, Writer};
@@ -37,13 +39,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let range = Range { from: arguments.from, to: arguments.to };
     let plan = plan(arguments, range)?;
     let to_stdout = arguments.output.as_os_str() == STDIN;
-    for (input, _) in &plan {
-        let same = std::fs::canonicalize(input).ok().zip(std::fs::canonicalize(&arguments.output).ok());
-        if !to_stdout && same.is_some_and(|(input, output)| input == output) {
-            let message = format_args!("{}: is an input, too; write another file", input.display());
-            return Err(CliError::new(exit::USAGE, message));
-        }
-    }
     let create_error = |error| {
         CliError::new(
             exit::CANNOT_CREATE,
@@ -52,6 +47,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let mut partial = arguments.output.clone().into_os_string();
     partial.push(".partial");
+    for output in [arguments.output.as_path(), Path::new(&partial)].into_iter().filter(|_| !to_stdout) {
+        refuse_output(plan.iter().map(|(input, _)| input.as_path()), output)?;
+    }
     // What is no regular file is written in place.
     let in_place = arguments.output.metadata().is_ok_and(|metadata| !metadata.is_file());
     let target: &Path = if in_place { &arguments.output } else { Path::new(&partial) };
@@ -81,9 +79,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if damaged_places == 0 && torn_bytes == 0 {
         return Ok(());
     }
-    let message = format_args!(
-        "{damaged_places} damaged places and torn ends of {torn_bytes} bytes left out; everything else was written"
-    );
+    let mut lost = Vec::new();
+    if damaged_places > 0 {
+        lost.push(format!("{damaged_places} damaged places"));
+    }
+    if torn_bytes > 0 {
+        lost.push(format!("torn ends of {torn_bytes} bytes"));
+    }
+    let message = format_args!("{} left out; everything else was written", lost.join(" and "));
     Err(CliError::new(exit::DATA, message))
 }
 
@@ -133,6 +136,8 @@ struct Stream {
     info: StreamInfo,
     number: u32,
     continuity: Continuity,
+    /// Number of the stream that its last packet was of, in the input that is read.
+    from: Option<u32>,
 }
 
 fn join(plan: &Plan, output: Box<dyn Write>, output_path: &Path) -> Result<Joined, CliError> {
@@ -147,21 +152,22 @@ fn join(plan: &Plan, output: Box<dyn Write>, output_path: &Path) -> Result<Joine
             Some(windows) => SegmentReader::part(path, windows.clone())?,
         };
         let mut keys: HashMap<u32, StreamKey> = HashMap::new();
+        streams.values_mut().for_each(|stream| stream.from = None);
         loop {
             match reader.next_event(path)? {
                 Event::Stream { number, info, .. } => {
                     let key = info.key.clone();
                     keys.insert(number, key.clone());
                     match streams.get_mut(&key) {
-                        Some(stream) if stream.info == info => stream.continuity.go_on_with_other(),
+                        Some(stream) if stream.info == info => {}
                         Some(stream) => {
                             stream.number = writer.add_stream(&info).map_err(write_error)?;
                             stream.info = info;
-                            stream.continuity.go_on_with_other();
                         }
                         None => {
                             let number = writer.add_stream(&info).map_err(write_error)?;
-                            streams.insert(key, Stream { info, number, continuity: Continuity::new() });
+                            let continuity = Continuity::new();
+                            streams.insert(key, Stream { info, number, continuity, from: None });
                         }
                     }
                 }
@@ -171,6 +177,9 @@ fn join(plan: &Plan, output: Box<dyn Write>, output_path: &Path) -> Result<Joine
                     });
                     let stream = keys.get(&number).and_then(|key| streams.get_mut(key));
                     let Some(stream) = stream.filter(|_| wanted) else { continue };
+                    if stream.from.replace(number) != Some(number) {
+                        stream.continuity.go_on_with_other();
+                    }
                     let step = stream.continuity.step(&packet.header);
                     stream.continuity.advance(&packet.header);
                     if step.new_frames == 0 {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::rules::plain;
+use super::source::reads;
 use super::{DeadLetterConfig, PipelineConfig, Problem, SinkConfig, SourceConfig, StateStore};
 use crate::sink::PathTemplate;
 
@@ -99,7 +100,7 @@ fn shared(configs: &[PipelineConfig]) -> Vec<Problem> {
         // A pipeline that reads what it writes itself was refused before.
         let written = owners.iter().find(|(own, _)| match (own, &config.source) {
             (Own::File(path), SourceConfig::File(source)) => source.reads(path),
-            (own, SourceConfig::Follow(source)) => own.meets(&Own::of_file(&source.path)),
+            (Own::File(path), SourceConfig::Follow(source)) => reads(&source.path, path),
             _ => false,
         });
         if let Some((own, owner)) = written {

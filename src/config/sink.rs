@@ -172,6 +172,9 @@ fn read_template(section: &mut Section<'_>) -> Result<PathTemplate, Refused> {
     let path = section.path("path");
     let path = section.required("path", path)?;
     let text = path.to_str().unwrap_or_default();
+    if text.ends_with('/') {
+        return Err(section.refuse("path", "is a folder: name a file in it"));
+    }
     PathTemplate::parse(text).map_err(|message| section.refuse("path", message))
 }
 

@@ -1,7 +1,7 @@
 //! `[source]`: where samples come from.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::decoding;
 use super::follow::{self, FollowSourceConfig};
@@ -42,15 +42,16 @@ pub struct FileSourceConfig {
     pub options: FileOptions,
 }
 
+/// True if what is written to `written` is the file or one that the pattern matches.
+pub(super) fn reads(path: &Path, written: &PathTemplate) -> bool {
+    let path = plain(path);
+    written.overlaps(&PathTemplate::of_path(&path)) || written.overlaps_pattern(&path)
+}
+
 impl FileSourceConfig {
     /// True if what is written to `written` is one of the recordings, or would be if it were there.
     pub(crate) fn reads(&self, written: &PathTemplate) -> bool {
-        self.paths.iter().any(|own| {
-            let pattern = own.to_str().and_then(|text| glob::Pattern::new(text).ok());
-            let path = written.fixed();
-            PathTemplate::of_path(&plain(own)).overlaps(written)
-                || pattern.zip(path).is_some_and(|(pattern, path)| pattern.matches_path(&plain(&path)))
-        })
+        self.paths.iter().any(|own| reads(own, written))
     }
 
     /// True if the recording comes over standard input.

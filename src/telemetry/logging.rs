@@ -24,6 +24,8 @@ pub fn init_logging(level: Level, format: LogFormat, bars: &MultiProgress) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
+        // Whoever read the log may have gone: that is no reason to end.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(writer);
     // An error says that logging is already set up, by an embedding program or an earlier call.

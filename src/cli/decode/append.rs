@@ -73,9 +73,10 @@ impl Appending<'_> {
         }
         let repeated = step.repeated_samples(header) as u64 / channels.max(1);
         let rows = kept.start.max(repeated)..kept.end.max(repeated).max(kept.start);
-        if let Some(time_ns) =
-            header.time_ns.filter(|_| output.is_new(columns.first) || header.after_gap && rows.start == 0)
-        {
+        if let Some(time_ns) = header.time_ns.filter(|_| {
+            let anew = header.after_gap || step.new_count;
+            output.is_new(columns.first) || anew && rows.start == 0
+        }) {
             let lead = crate::signal::duration_ns(header.sample_rate_hz, rows.start);
             output.at(columns.first, time_ns.saturating_add(lead));
         }

@@ -8,7 +8,9 @@ use super::names::FileNames;
 use super::output::{Column, Output};
 use super::troubles::Troubles;
 use super::{Arguments, usage};
-use crate::cli::segments::{Contents, Range, Segment, SegmentReader, Stream, Window};
+use crate::cli::segments::{
+    Contents, ROUNDING, Range, Segment, SegmentReader, Stream, Window, refuse_output,
+};
 use crate::cli::{CliError, exit, warn};
 use crate::packet::rvl::Event;
 use crate::packet::{Continuity, Header, MAX_FRAMES};
@@ -35,6 +37,10 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<(), CliError>
         if format == Format::Raw || !into_folder {
             recording.check_alignment(&group, format)?;
         }
+        for written in [output.as_path(), &format.data_path(&output)] {
+            let inputs = recording.contents.segments.iter().map(|segment| segment.path.as_path());
+            refuse_output(inputs, written)?;
+        }
         let output = Output::create(&output, format, columns(&group, arguments.physical))?;
         troubles.add(&recording.decode(&group, output, &mut decoders)?);
     }
@@ -59,6 +65,8 @@ struct Track {
     window: Window,
     /// Where the rows begin, if the stream has to wait for that: nanoseconds as its window counts them.
     rows_from_ns: Option<i64>,
+    /// Number of the stream that its last packet was of, in the file that is read.
+    number: Option<u32>,
 }
 
 impl Recording {
@@ -164,7 +172,7 @@ impl Recording {
                 true => Continuity::from_frame(first_frame),
                 false => Continuity::new(),
             };
-            let track = Track { columns, continuity, window, rows_from_ns: None };
+            let track = Track { columns, continuity, window, rows_from_ns: None, number: None };
             tracks.insert(stream.info.key.clone(), track);
         }
         if group.len() > 1 && !self.range.is_all() {
@@ -216,13 +224,11 @@ impl Recording {
             }
         };
         let mut keys: HashMap<u32, StreamKey> = HashMap::new();
+        tracks.values_mut().for_each(|track| track.number = None);
         loop {
             match reader.next_event(path)? {
                 Event::Stream { number, info, .. } => {
-                    keys.insert(number, info.key.clone());
-                    if let Some(track) = tracks.get_mut(&info.key) {
-                        track.continuity.go_on_with_other();
-                    }
+                    keys.insert(number, info.key);
                 }
                 Event::Damage { offset, bytes, error } => {
                     troubles
@@ -245,6 +251,9 @@ impl Recording {
                     if kept.is_empty() {
                         continue;
                     }
+                    if track.number.replace(stream) != Some(stream) {
+                        track.continuity.go_on_with_other();
+                    }
                     track.lead(&packet.header, kept.start, output)?;
                     let mut appending = Appending { decoders, troubles };
                     let place = || path.display().to_string();
@@ -261,9 +270,12 @@ impl Track {
     fn lead(&mut self, header: &Header, kept_from: u64, output: &mut Output) -> Result<(), CliError> {
         let Some(rows_from_ns) = self.rows_from_ns.take() else { return Ok(()) };
         let late_ns = self.window.start_of(header).saturating_sub(rows_from_ns).max(0);
-        let late = (late_ns as f64 * header.sample_rate_hz / 1e9 - 1e-6).ceil().max(0.0) as u64;
+        let late = (late_ns as f64 * header.sample_rate_hz / 1e9 - ROUNDING).ceil().max(0.0) as u64;
         // Where the packet begins before the rows do, its first sample is one that is wanted.
         let rows = if kept_from > 0 { 0 } else { late };
+        if rows > 0 && self.window.timed {
+            output.at(self.columns.first, rows_from_ns);
+        }
         output.skip(self.columns.first, self.columns.channels, rows.min(super::append::MAX_FILLED_ROWS))
     }
 }

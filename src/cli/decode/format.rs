@@ -1,7 +1,7 @@
 //! The formats that `rivulet decode` writes.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::output::Column;
 use super::usage;
@@ -54,6 +54,14 @@ impl Format {
             Self::Edf => "edf",
             Self::Bdf => "bdf",
             Self::Wfdb => "hea",
+        }
+    }
+
+    /// The file that holds the samples.
+    pub(super) fn data_path(self, path: &Path) -> PathBuf {
+        match self {
+            Self::Wfdb => path.with_extension("dat"),
+            _ => path.to_owned(),
         }
     }
 

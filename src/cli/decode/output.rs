@@ -68,10 +68,7 @@ impl Output {
         }
         let writer =
             format.writer(&columns).map_err(|error| usage(format_args!("{}: {error}", path.display())))?;
-        let data_path = match format {
-            Format::Wfdb => path.with_extension("dat"),
-            _ => path.to_owned(),
-        };
+        let data_path = format.data_path(path);
         let error = |error| {
             CliError::new(exit::CANNOT_CREATE, format_args!("cannot create {}: {error}", data_path.display()))
         };

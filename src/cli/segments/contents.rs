@@ -24,6 +24,7 @@ pub(in crate::cli) struct Segment {
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Stream {
     pub(in crate::cli) info: StreamInfo,
+    /// The number of the first packet's first frame.
     pub(in crate::cli) first_frame: Option<u64>,
     /// Time of the earliest packet that has one, in nanoseconds since the Unix epoch.
     pub(in crate::cli) first_ns: Option<i64>,
@@ -37,7 +38,7 @@ impl Stream {
     }
 
     fn add(&mut self, first_frame: u64, time_ns: Option<i64>, samples: u64) {
-        self.first_frame = Some(self.first_frame.map_or(first_frame, |first| first.min(first_frame)));
+        self.first_frame.get_or_insert(first_frame);
         self.first_ns = [self.first_ns, time_ns].into_iter().flatten().min();
         self.samples = self.samples.saturating_add(samples);
     }
@@ -144,7 +145,16 @@ impl Contents {
             let known = places.get(&stream.info.key).and_then(|place| streams.get_mut(*place));
             match known {
                 Some(known) => {
-                    known.first_frame = [known.first_frame, stream.first_frame].into_iter().flatten().min();
+                    // Frames may be counted anew in a later file: times go before numbers.
+                    let is_earlier = match (stream.first_ns, known.first_ns) {
+                        (Some(own), Some(known)) => own < known,
+                        _ => known
+                            .first_frame
+                            .is_none_or(|known| stream.first_frame.is_some_and(|own| own < known)),
+                    };
+                    if is_earlier && stream.first_frame.is_some() {
+                        known.first_frame = stream.first_frame;
+                    }
                     known.first_ns = [known.first_ns, stream.first_ns].into_iter().flatten().min();
                     known.samples = known.samples.saturating_add(stream.samples);
                 }

@@ -5,12 +5,12 @@ mod range;
 mod reader;
 
 pub(super) use contents::{Contents, Segment, Stream};
-pub(super) use range::{Bound, Range, Window, parse_bound};
+pub(super) use range::{Bound, ROUNDING, Range, Window, parse_bound};
 pub(super) use reader::SegmentReader;
 
 use std::path::{Path, PathBuf};
 
-use super::{CliError, exit};
+use super::{CliError, exit, warn};
 use crate::packet::{ErrorKind, PacketError};
 
 /// Standard input, as an argument.
@@ -25,8 +25,15 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
             continue;
         }
         let before = files.len();
-        collect(path, &mut files)
+        let partial = collect(path, &mut files)
             .map_err(|error| CliError::new(exit::NO_INPUT, format_args!("{}: {error}", path.display())))?;
+        if partial > 0 {
+            warn(&format!(
+                "{}: {partial} *.rvl.partial left out, which still grow or have to wait until their packets are \
+                 committed; name them to read them",
+                path.display()
+            ));
+        }
         if files.len() == before {
             let reason = format_args!("{}: holds no *.rvl file", path.display());
             return Err(CliError::new(exit::NO_INPUT, reason));
@@ -35,18 +42,39 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+/// Refuses an output that is one of the inputs.
+pub(super) fn refuse_output<'a>(
+    inputs: impl IntoIterator<Item = &'a Path>,
+    output: &Path,
+) -> Result<(), CliError> {
+    let Ok(place) = std::fs::canonicalize(output) else { return Ok(()) };
+    let same = |input: &&Path| std::fs::canonicalize(input).is_ok_and(|input| input == place);
+    match inputs.into_iter().find(same) {
+        None => Ok(()),
+        Some(input) => {
+            let message =
+                format_args!("{} would be written over, which is read: write another file", input.display());
+            Err(CliError::new(exit::USAGE, message))
+        }
+    }
+}
+
+/// Returns the number of files that were left out because they still grow, or have to wait for a commit.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<usize> {
+    let mut partial = 0;
     let entries: Result<Vec<_>, _> = std::fs::read_dir(folder)?.collect();
     let mut paths: Vec<_> = entries?.iter().map(std::fs::DirEntry::path).collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
-            collect(&path, files)?;
+            partial += collect(&path, files)?;
         } else if path.extension().is_some_and(|extension| extension == "rvl") {
             files.push(path);
+        } else if path.to_string_lossy().ends_with(".rvl.partial") {
+            partial += 1;
         }
     }
-    Ok(())
+    Ok(partial)
 }
 
 pub(super) fn open_error(path: &Path, error: &std::io::Error) -> CliError {

@@ -4,6 +4,9 @@ use crate::packet::Header;
 use crate::packet::rvl::Placed;
 use crate::source::time::{NANOS_PER_SECOND, decimal_ns, timestamp_ns};
 
+/// The part of a sample by which times may be off that are rounded to microseconds.
+pub(in crate::cli) const ROUNDING: f64 = 1e-3;
+
 /// A point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Bound {
@@ -103,7 +106,7 @@ impl Window {
         // The first sample that is not before a time; a time is a whole number of nanoseconds, a sample's is not.
         let first = |ns: i64| {
             let samples = (i128::from(ns) - start_ns) as f64 * header.sample_rate_hz / 1e9;
-            ((samples - 1e-6).ceil().max(0.0) as u64).min(valid)
+            ((samples - ROUNDING).ceil().max(0.0) as u64).min(valid)
         };
         let from = first(self.from_ns);
         from..first(self.to_ns).max(from)
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_cuts_packets_to_the_sample() {
+    fn a_window_cuts_packets_to_the_sample_but_for_what_rounding_does() {
         let header = Header {
             model: crate::model::ModelId([0; 8]),
             key_packet: true,
@@ -164,7 +167,8 @@ mod tests {
         let window = |from_ns, to_ns| Window { from_ns, to_ns, timed: true };
         let at = |samples: u64| 1_000_000_000_000 + crate::signal::duration_ns(360.0, samples);
         assert_eq!(window(at(100), at(200)).samples(&header), 100..200);
-        assert_eq!(window(at(100) + 10, at(200) + 10).samples(&header), 101..201);
+        assert_eq!(window(at(100) + 10, at(200) + 10).samples(&header), 100..200);
+        assert_eq!(window(at(100) + 10_000, at(200) + 10_000).samples(&header), 101..201);
         assert_eq!(window(0, at(0)).samples(&header), 0..0);
         assert_eq!(window(at(540), i64::MAX).samples(&header), 540..540);
         assert_eq!(window(i64::MIN, i64::MAX).samples(&header), 0..540);

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::section::{Refused, Report};
+use super::source::reads;
 use super::{DeadLetterConfig, DeliveryConfig, SinkConfig, SourceConfig, StateStore, WindowConfig};
 use crate::sink::PathTemplate;
 
@@ -37,9 +38,11 @@ fn one_stdout(sinks: &[Result<SinkConfig, Refused>], report: &Report<'_>) {
 }
 
 fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
-    let read = match sections.source {
-        Some(SourceConfig::File(file)) => Some(file),
-        _ => None,
+    let read: &[PathBuf] = match sections.source {
+        Some(SourceConfig::File(file)) => &file.paths,
+        Some(SourceConfig::Follow(follow)) => std::slice::from_ref(&follow.path),
+        Some(SourceConfig::Serial(serial)) => std::slice::from_ref(&serial.port.path),
+        _ => &[],
     };
     let written = sections.sinks.iter().enumerate().filter_map(|(i, sink)| match sink {
         // The pipeline's name is the same for all.
@@ -58,15 +61,9 @@ fn one_writer_per_file(sections: &Sections<'_>, report: &Report<'_>) {
         }
         _ => None,
     };
-    let live = match sections.source {
-        Some(SourceConfig::Follow(follow)) => Some(&follow.path),
-        Some(SourceConfig::Serial(serial)) => Some(&serial.port.path),
-        _ => None,
-    };
-    let live = live.map(|path| ("source.path".to_owned(), PathTemplate::of_path(&plain(path))));
-    let mut used: Vec<(String, PathTemplate)> = live.into_iter().collect();
+    let mut used: Vec<(String, PathTemplate)> = Vec::new();
     for (key, path) in written.chain(letters).chain(state) {
-        if read.is_some_and(|read| read.reads(&path)) {
+        if read.iter().any(|read| reads(read, &path)) {
             report.refuse(&key, "the same file as source.path: it would be overwritten");
         } else if let Some((user, _)) = used.iter().find(|(_, used)| used.overlaps(&path)) {
             report.refuse(&key, format!("the same file as {user}: it would be overwritten"));

@@ -219,7 +219,10 @@ fn recordings_are_paths_that_fit_their_format() {
             &format!("path = \"a.jsonl\"\nchannels = 2\n{decoding}"),
             "p.toml:5: source.channels: goes into source.decoding",
         ),
-        (&format!("path = \"a.csv\"\n{decoding}"), "p.toml:5: source.decoding: only for format = \"jsonl\""),
+        (
+            &format!("path = \"a.csv\"\n{decoding}"),
+            "p.toml:5: source.decoding: only for format = \"jsonl\", or with follow = true",
+        ),
         (
             "path = \"a.jsonl\"\ndecoding = { codec = \"raw\", sample_type = \"s16le\", sample_rate_hz = 1 }",
             "p.toml:5: source.decoding.codec: lines of a file are decoded as \"json\"",

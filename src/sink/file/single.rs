@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,11 +55,15 @@ impl FileSink {
         }
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(|source| create_error(folder, source))?;
-        let partial = (!in_place).then(|| Partial::beside(path));
-        let target = partial.as_ref().map_or(path, |partial| &partial.path);
-        let file = File::create(target).map_err(|source| create_error(target, source))?;
+        let beside = partial_of(path);
+        let target = if in_place { path } else { &beside };
+        let file = match in_place {
+            true => File::create(target).map_err(|source| create_error(target, source))?,
+            false => create_locked(target)?,
+        };
         let writer = rvl::Writer::new(BufWriter::with_capacity(BUFFER_BYTES, file))
             .map_err(|source| SinkError::Packets { path: target.to_owned(), source })?;
+        let partial = (!in_place).then(|| Partial { path: beside, whole: false });
         Ok(Self { sync, ..Self::over(path, partial, writer) })
     }
 
@@ -203,6 +208,21 @@ impl Sink for FileSink {
     }
 }
 
+/// Creates a file that no other process writes, or empties one that is left over.
+fn create_locked(path: &Path) -> Result<File, SinkError> {
+    let error = |source| create_error(path, source);
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(error)?;
+        lock(&file, path)?;
+        // Whoever had the lock may have given the file its name meanwhile.
+        let (own, there) = (file.metadata().map_err(error)?, std::fs::metadata(path));
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
+            file.set_len(0).map_err(error)?;
+            return Ok(file);
+        }
+    }
+}
+
 /// A file that is not whole yet; removed unless it gets its name.
 struct Partial {
     path: PathBuf,
@@ -210,10 +230,6 @@ struct Partial {
 }
 
 impl Partial {
-    fn beside(path: &Path) -> Self {
-        Self { path: partial_of(path), whole: false }
-    }
-
     fn rename(mut self, path: &Path) -> std::io::Result<()> {
         std::fs::rename(&self.path, path)?;
         self.whole = true;

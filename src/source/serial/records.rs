@@ -136,10 +136,14 @@ impl Records {
         let lost = self.follow(number, samples as u64, arrival_ns);
         let taken = match decoded {
             // One that cannot be taken leaves the others be.
-            Ok(()) => records.drain(..).fold(Ok(()), |taken, record| {
-                let pushed = self.push(record, arrival_ns, events);
-                taken.and(pushed)
-            }),
+            Ok(()) => {
+                let mut taken = Ok(());
+                for record in records.drain(..) {
+                    let pushed = self.push(record, arrival_ns, events);
+                    taken = taken.and(pushed);
+                }
+                taken
+            }
             Err(reason) => {
                 // A number that was read will not tell of this record again.
                 if number.is_some() || self.sequence.is_none() {
