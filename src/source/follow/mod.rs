@@ -5,7 +5,7 @@
 //!
 //! - A file that was renamed is read to its end first; then the one that has the name by now.
 //! - Of a file that was cut or written anew, the rest is read from a copy beside it, where there is one.
-//! - What was read is kept in a [state file](Store) with open windows, so that the next start goes on there, even if
+//! - What was read is kept in a state file with open windows, so that the next start goes on there, even if
 //!   the file has another name by then.
 
 mod follower;
