@@ -5,6 +5,7 @@
 
 mod disk;
 mod names;
+mod overlap;
 mod recovery;
 mod segment;
 mod segments;
