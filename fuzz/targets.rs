@@ -183,7 +183,7 @@ const FRAMINGS: [&str; 8] = [
     "method = \"fixed\", length = 5, sync = [0xa5, 0x5a]",
     "method = \"fixed\", length = 3, check = \"sum8\"",
     "method = \"length_delimited\", length_type = \"u16be\", max_length = 40, check = \"xor8\", check_from = \"length\"",
-    "method = \"length_delimited\", length_type = \"u8\", length_counts = \"all\", sync = [0xb7]",
+    "method = \"length_delimited\", length_type = \"u8\", length_counts = \"all\", sync = [0xb7], max_length = 40",
     "method = \"cobs\", max_length = 40, check = \"xor8\"",
     "method = \"slip\", max_length = 40",
     "method = \"start_end\", start = 0x7b, end = 0x7d, escape = 0x5c, max_length = 40",

@@ -3,19 +3,22 @@
 use bytes::Bytes;
 
 use super::delimiter::{Delimiter, Piece};
-use super::{Check, Step, check};
+use super::{Check, Fault, Step, check};
 
 pub(super) struct NewlineDelimited {
     lines: Delimiter,
+    /// Of a line with its check.
+    max_length: usize,
     check: Option<Check>,
 }
 
 impl NewlineDelimited {
     pub(super) fn new(max_length: usize, check: Option<Check>) -> Self {
         let check_bytes = check.map_or(0, |check| check.kind.width());
+        let max_length = max_length.saturating_add(check_bytes);
         // One byte more for the carriage return.
-        let max_length = max_length.saturating_add(check_bytes + 1);
-        Self { lines: Delimiter::new(b'\n', max_length, check.is_none()), check }
+        let lines = Delimiter::new(b'\n', max_length.saturating_add(1), check.is_none());
+        Self { lines, max_length, check }
     }
 
     pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
@@ -31,9 +34,26 @@ impl NewlineDelimited {
         if line.is_empty() {
             return Step::Between(wire_bytes);
         }
+        if line.len() > self.max_length {
+            return Step::Corrupt { wire_bytes, fault: Fault::TooLong, open: false };
+        }
         match check::checked(Bytes::copy_from_slice(line), self.check) {
             Ok(record) => Step::Record { wire_bytes, record },
             Err(fault) => Step::Corrupt { wire_bytes, fault, open: false },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_carriage_return_makes_no_room_for_another_byte() {
+        let mut lines = NewlineDelimited::new(3, None);
+        // What comes first may have begun before the wire was opened.
+        lines.step(b"x\n");
+        assert!(matches!(lines.step(b"abc\r\n"), Step::Record { wire_bytes: 5, .. }));
+        assert!(matches!(lines.step(b"abcd\n"), Step::Corrupt { wire_bytes: 5, fault: Fault::TooLong, .. }));
     }
 }
