@@ -1,6 +1,8 @@
 //! Consistent Overhead Byte Stuffing (Cheshire and Baker, 1999).
 
-use super::delimiter::{Delimiter, Piece};
+use bytes::Bytes;
+
+use super::delimiter::Delimiter;
 use super::{Check, Fault, Step, check};
 
 pub(super) struct Cobs {
@@ -17,22 +19,18 @@ impl Cobs {
     }
 
     pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
-        let length = match self.packets.next(bytes) {
-            Piece::More => return Step::More,
-            Piece::Nothing => return Step::Between(1),
-            Piece::Skipped { bytes, fault, open } => return Step::Corrupt { wire_bytes: bytes, fault, open },
-            Piece::Body(length) => length,
-        };
-        let wire_bytes = length + 1;
-        let record = match cobs::decode_vec(bytes.get(..length).unwrap_or_default()) {
-            Ok(record) if record.is_empty() => return Step::Between(wire_bytes),
+        match self.packets.next(bytes) {
+            Ok(body) => Step::of(body.len() + 1, self.record(body)),
+            Err(step) => step,
+        }
+    }
+
+    fn record(&self, body: &[u8]) -> Result<Bytes, Fault> {
+        match cobs::decode_vec(body) {
+            Ok(record) if record.is_empty() => Ok(Bytes::new()),
             Ok(record) if record.len() > self.max_length => Err(Fault::TooLong),
             Ok(record) => check::checked(record.into(), self.check),
             Err(_) => Err(Fault::Encoding),
-        };
-        match record {
-            Ok(record) => Step::Record { wire_bytes, record },
-            Err(fault) => Step::Corrupt { wire_bytes, fault, open: false },
         }
     }
 }

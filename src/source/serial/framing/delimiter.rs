@@ -1,6 +1,6 @@
 //! Records that end with a byte that is not in them.
 
-use super::Fault;
+use super::{Fault, Step};
 
 /// Finds the delimiter, and passes over what is too long.
 pub(super) struct Delimiter {
@@ -15,24 +15,17 @@ pub(super) struct Delimiter {
     skipped: bool,
 }
 
-pub(super) enum Piece {
-    /// More bytes are needed.
-    More,
-    /// A delimiter behind a delimiter.
-    Nothing,
-    /// So many bytes before a delimiter.
-    Body(usize),
-    /// So many bytes that are no record, with the delimiter where they have one.
-    Skipped { bytes: usize, fault: Fault, open: bool },
-}
-
 impl Delimiter {
     /// Begins within a record if `cut`.
     pub(super) fn new(delimiter: u8, max_length: usize, cut: bool) -> Self {
         Self { delimiter, max_length, scanned: 0, skipping: cut.then_some(Fault::CutShort), skipped: false }
     }
 
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Piece {
+    /// What stands before the first delimiter, where that may be a record.
+    ///
+    /// # Errors
+    /// What else is at the front.
+    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Step> {
         let from = self.scanned.min(bytes.len());
         let found = bytes.iter().skip(from).position(|byte| *byte == self.delimiter);
         let Some(length) = found.map(|place| from + place) else {
@@ -41,21 +34,19 @@ impl Delimiter {
             }
             let Some(fault) = self.skipping else {
                 self.scanned = bytes.len();
-                return Piece::More;
+                return Err(Step::More);
             };
             self.scanned = 0;
             self.skipped = true;
-            return Piece::Skipped { bytes: bytes.len(), fault, open: true };
+            return Err(Step::Corrupt { wire_bytes: bytes.len(), fault, open: true });
         };
         self.scanned = 0;
         let skipped = std::mem::take(&mut self.skipped);
-        match self.skipping.take().filter(|_| skipped || length > 0) {
-            Some(fault) => Piece::Skipped { bytes: length + 1, fault, open: false },
-            None if length > self.max_length => {
-                Piece::Skipped { bytes: length + 1, fault: Fault::TooLong, open: false }
-            }
-            None if length == 0 => Piece::Nothing,
-            None => Piece::Body(length),
+        let too_long = (length > self.max_length).then_some(Fault::TooLong);
+        match self.skipping.take().filter(|_| skipped || length > 0).or(too_long) {
+            Some(fault) => Err(Step::Corrupt { wire_bytes: length + 1, fault, open: false }),
+            None if length == 0 => Err(Step::Between(1)),
+            None => Ok(bytes.get(..length).unwrap_or_default()),
         }
     }
 }

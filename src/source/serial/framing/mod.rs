@@ -182,6 +182,17 @@ enum Step {
     },
 }
 
+impl Step {
+    /// What `wire_bytes` bytes with a record in them are, or with nothing.
+    fn of(wire_bytes: usize, record: Result<Bytes, Fault>) -> Self {
+        match record {
+            Ok(record) if record.is_empty() => Self::Between(wire_bytes),
+            Ok(record) => Self::Record { wire_bytes, record },
+            Err(fault) => Self::Corrupt { wire_bytes, fault, open: false },
+        }
+    }
+}
+
 enum Cutter {
     Newline(newline_delimited::NewlineDelimited),
     Fixed(fixed::Fixed),

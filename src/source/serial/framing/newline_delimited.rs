@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::delimiter::{Delimiter, Piece};
+use super::delimiter::Delimiter;
 use super::{Check, Fault, Step, check};
 
 pub(super) struct NewlineDelimited {
@@ -22,24 +22,18 @@ impl NewlineDelimited {
     }
 
     pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
-        let length = match self.lines.next(bytes) {
-            Piece::More => return Step::More,
-            Piece::Nothing => return Step::Between(1),
-            Piece::Skipped { bytes, fault, open } => return Step::Corrupt { wire_bytes: bytes, fault, open },
-            Piece::Body(length) => length,
-        };
-        let line = bytes.get(..length).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let wire_bytes = length + 1;
-        if line.is_empty() {
-            return Step::Between(wire_bytes);
+        match self.lines.next(bytes) {
+            Ok(body) => Step::of(body.len() + 1, self.record(body)),
+            Err(step) => step,
         }
-        if line.len() > self.max_length {
-            return Step::Corrupt { wire_bytes, fault: Fault::TooLong, open: false };
-        }
-        match check::checked(Bytes::copy_from_slice(line), self.check) {
-            Ok(record) => Step::Record { wire_bytes, record },
-            Err(fault) => Step::Corrupt { wire_bytes, fault, open: false },
+    }
+
+    fn record(&self, body: &[u8]) -> Result<Bytes, Fault> {
+        let line = body.strip_suffix(b"\r").unwrap_or(body);
+        match line.len() {
+            0 => Ok(Bytes::new()),
+            length if length > self.max_length => Err(Fault::TooLong),
+            _ => check::checked(Bytes::copy_from_slice(line), self.check),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! SLIP (RFC 1055).
 
-use super::delimiter::{Delimiter, Piece};
+use bytes::Bytes;
+
+use super::delimiter::Delimiter;
 use super::{Check, Fault, Step, check};
 
 const END: u8 = 0xc0;
@@ -23,21 +25,17 @@ impl Slip {
     }
 
     pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
-        let length = match self.packets.next(bytes) {
-            Piece::More => return Step::More,
-            Piece::Nothing => return Step::Between(1),
-            Piece::Skipped { bytes, fault, open } => return Step::Corrupt { wire_bytes: bytes, fault, open },
-            Piece::Body(length) => length,
-        };
-        let wire_bytes = length + 1;
-        let record = match unescaped(bytes.get(..length).unwrap_or_default()) {
+        match self.packets.next(bytes) {
+            Ok(body) => Step::of(body.len() + 1, self.record(body)),
+            Err(step) => step,
+        }
+    }
+
+    fn record(&self, body: &[u8]) -> Result<Bytes, Fault> {
+        match unescaped(body) {
             Some(record) if record.len() > self.max_length => Err(Fault::TooLong),
             Some(record) => check::checked(record.into(), self.check),
             None => Err(Fault::Encoding),
-        };
-        match record {
-            Ok(record) => Step::Record { wire_bytes, record },
-            Err(fault) => Step::Corrupt { wire_bytes, fault, open: false },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Records between a start byte and an end byte.
 
-use super::delimiter::{Delimiter, Piece};
+use bytes::Bytes;
+
+use super::delimiter::Delimiter;
 use super::{Check, Fault, Step, check};
 
 /// How a byte that means something is written within a record.
@@ -41,10 +43,8 @@ impl StartEnd {
     pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
         if let Some(flags) = &mut self.flags {
             return match flags.next(bytes) {
-                Piece::More => Step::More,
-                Piece::Nothing => Step::Between(1),
-                Piece::Skipped { bytes, fault, open } => Step::Corrupt { wire_bytes: bytes, fault, open },
-                Piece::Body(length) => self.record(bytes.get(..length).unwrap_or_default(), length + 1),
+                Ok(body) => Step::of(body.len() + 1, self.record(body)),
+                Err(step) => step,
             };
         }
         let before = bytes.iter().position(|byte| *byte == self.start).unwrap_or(bytes.len());
@@ -62,7 +62,7 @@ impl StartEnd {
                 let wire_bytes = place + 1;
                 return match bytes.get(1..place) {
                     Some([]) | None => Step::Between(wire_bytes),
-                    Some(body) => self.record(body, wire_bytes),
+                    Some(body) => Step::of(wire_bytes, self.record(body)),
                 };
             }
             if *byte == self.start {
@@ -84,15 +84,11 @@ impl StartEnd {
         self.max_length.saturating_mul(if self.escape.is_some() { 2 } else { 1 }).saturating_add(1)
     }
 
-    fn record(&self, body: &[u8], wire_bytes: usize) -> Step {
-        let record = match self.unescaped(body) {
+    fn record(&self, body: &[u8]) -> Result<Bytes, Fault> {
+        match self.unescaped(body) {
             Some(record) if record.len() > self.max_length => Err(Fault::TooLong),
             Some(record) => check::checked(record.into(), self.check),
             None => Err(Fault::Encoding),
-        };
-        match record {
-            Ok(record) => Step::Record { wire_bytes, record },
-            Err(fault) => Step::Corrupt { wire_bytes, fault, open: false },
         }
     }
 
