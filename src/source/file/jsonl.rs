@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::lines::Lines;
 use super::rows::MAX_CHUNK_VALUES;
-use super::{FileOptions, Recording, Source, SourceError};
-use crate::signal::{Chunk, DeadLetter, Message, Position, Stage, StreamIndex, StreamKey};
+use super::{FileOptions, Recording, Source, SourceError, dead_letter};
+use crate::signal::{Chunk, DeadLetter, Message, Position, StreamIndex, StreamKey};
 use crate::source::SourceEvent;
 use crate::source::decoding::{DecodeError, DecodingOptions, MessageDecoder, Place, Record};
 
@@ -171,14 +171,7 @@ impl JsonlSource {
     }
 
     fn refuse(&mut self, byte: u64, reason: String, samples: u64, message: Option<Arc<Message>>) {
-        let letter = DeadLetter {
-            stage: Stage::Source,
-            origin: self.origin.clone(),
-            position: Position::Byte(byte),
-            reason,
-            samples,
-            message,
-        };
+        let letter = DeadLetter { message, ..dead_letter(&self.origin, byte, reason, samples) };
         self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
     }
 }

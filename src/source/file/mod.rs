@@ -33,7 +33,7 @@ pub use self::sequence::{expand, open_all};
 use super::decoding::DecodingOptions;
 pub use super::sample_bytes::Endian;
 use super::{Source, SourceError};
-use crate::signal::SampleType;
+use crate::signal::{DeadLetter, Position, SampleType, Stage};
 
 /// How to read a file. What is `None` is read off the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,6 +219,18 @@ fn open_named(
 }
 
 /// The extension in lower case; of a compressed file that of what is in it.
+/// What cannot be used of the recording `origin`, at a byte of it.
+fn dead_letter(origin: &str, byte: u64, reason: String, samples: u64) -> DeadLetter {
+    DeadLetter {
+        stage: Stage::Source,
+        origin: origin.to_owned(),
+        position: Position::Byte(byte),
+        reason,
+        samples,
+        message: None,
+    }
+}
+
 fn extension(path: &Path) -> String {
     let path = input::uncompressed(path);
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default()

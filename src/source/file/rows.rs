@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Source, SourceError};
-use crate::signal::{Chunk, DeadLetter, Position, Stage, StreamInfo};
+use super::{Source, SourceError, dead_letter};
+use crate::signal::{Chunk, DeadLetter, Position, StreamInfo};
 use crate::source::SourceEvent;
 
 /// The most values that are read at once.
@@ -148,15 +148,7 @@ impl<R: RowReader> RowSource<R> {
     }
 
     fn dead_letter(&self, row: u64, reason: String, samples: u64) -> DeadLetter {
-        let position = Position::Byte(self.reader.byte_of(row));
-        DeadLetter {
-            stage: Stage::Source,
-            origin: self.origin.clone(),
-            position,
-            reason,
-            samples,
-            message: None,
-        }
+        dead_letter(&self.origin, self.reader.byte_of(row), reason, samples)
     }
 }
 

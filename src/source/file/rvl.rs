@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 pub(super) use self::progress::Progress;
 use self::progress::{LeftOut, Track};
 use super::input::Input;
-use super::{FileOptions, Recording, Source, SourceError, format_error};
+use super::{FileOptions, Recording, Source, SourceError, dead_letter, format_error};
 use crate::codec::{Decoder, RvqDecoder};
 use crate::model::{LibraryError, ModelId, ModelLibrary};
 use crate::packet::rvl::{Event, Reader};
 use crate::packet::{ErrorKind, Header, Packet, PacketError};
-use crate::signal::{Chunk, DeadLetter, Position, Stage, StreamIndex, StreamInfo};
+use crate::signal::{Chunk, Position, StreamIndex, StreamInfo};
 use crate::source::SourceEvent;
 
 /// Decoders that are held at a time.
@@ -242,14 +242,7 @@ impl RvlSource {
     }
 
     fn refuse(&mut self, byte: u64, reason: String, samples: u64) {
-        let letter = DeadLetter {
-            stage: Stage::Source,
-            origin: self.origin.clone(),
-            position: Position::Byte(byte),
-            reason,
-            samples,
-            message: None,
-        };
+        let letter = dead_letter(&self.origin, byte, reason, samples);
         self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
     }
 }

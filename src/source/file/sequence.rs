@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use super::input::{is_stdin, uncompressed};
 use super::rvl::Progress;
-use super::{FileOptions, Format, Source, SourceError, extension, format_error, open, open_named, stem};
-use crate::signal::{DeadLetter, Position, Stage, StreamIndex, StreamInfo, StreamKey};
+use super::{
+    FileOptions, Format, Source, SourceError, dead_letter, extension, format_error, open, open_named, stem,
+};
+use crate::signal::{DeadLetter, Position, StreamIndex, StreamInfo, StreamKey};
 use crate::source::SourceEvent;
 
 /// Opens every recording that one of `paths` names, each a path or a pattern (`recordings/*.edf`, `**/*.wav`).
@@ -166,14 +168,8 @@ impl Sequence {
             other => other.to_string(),
         };
         self.failure.get_or_insert(error);
-        let letter = DeadLetter {
-            stage: Stage::Source,
-            origin: path.display().to_string(),
-            position: Position::None,
-            reason,
-            samples: 0,
-            message: None,
-        };
+        let letter =
+            DeadLetter { position: Position::None, ..dead_letter(&path.display().to_string(), 0, reason, 0) };
         SourceEvent::DeadLetter { origin: 0, letter }
     }
 

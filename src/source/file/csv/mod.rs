@@ -24,8 +24,8 @@ use self::survey::Survey;
 use self::table::Table;
 use super::input::is_stdin;
 use super::rows::MAX_CHUNK_VALUES;
-use super::{FileOptions, Recording, Source, SourceError, check_rate, format_error, io_error};
-use crate::signal::{ChannelInfo, Chunk, DeadLetter, Position, SampleType, Stage, StreamInfo, StreamKey};
+use super::{FileOptions, Recording, Source, SourceError, check_rate, dead_letter, format_error, io_error};
+use crate::signal::{ChannelInfo, Chunk, Position, SampleType, StreamInfo, StreamKey};
 use crate::source::SourceEvent;
 
 /// Opens a CSV file.
@@ -149,14 +149,7 @@ impl CsvSource {
     }
 
     fn refuse(&mut self, byte: u64, reason: String, samples: u64) {
-        let letter = DeadLetter {
-            stage: Stage::Source,
-            origin: self.origin.clone(),
-            position: Position::Byte(byte),
-            reason,
-            samples,
-            message: None,
-        };
+        let letter = dead_letter(&self.origin, byte, reason, samples);
         self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
     }
 

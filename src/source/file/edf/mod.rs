@@ -22,9 +22,10 @@ use self::onset::onset_ns;
 pub(crate) use self::writer::EdfWriter;
 use super::input::Input;
 use super::{
-    Endian, FileOptions, Recording, Source, SourceError, channel_names, check_option, check_rate, io_error,
+    Endian, FileOptions, Recording, Source, SourceError, channel_names, check_option, check_rate,
+    dead_letter, io_error,
 };
-use crate::signal::{ChannelInfo, Chunk, DeadLetter, Position, Stage, StreamInfo, StreamKey};
+use crate::signal::{ChannelInfo, Chunk, Position, StreamInfo, StreamKey};
 use crate::source::{SourceEvent, sample_bytes};
 
 /// Opens an EDF or BDF file.
@@ -320,14 +321,8 @@ impl EdfSource {
             }
             _ => return Ok(()),
         };
-        let letter = DeadLetter {
-            stage: Stage::Source,
-            origin: self.origin.clone(),
-            position: Position::Byte(self.byte_of(read)),
-            reason,
-            samples: records.saturating_mul(self.samples_per_record()),
-            message: None,
-        };
+        let samples = records.saturating_mul(self.samples_per_record());
+        let letter = dead_letter(&self.origin, self.byte_of(read), reason, samples);
         self.ready.push_back(SourceEvent::DeadLetter { origin: 0, letter });
         Ok(())
     }
