@@ -108,6 +108,11 @@ fn no_input_is_written_over() {
         workplace.rivulet(arguments).fails(64, "would be written over, which is read");
         assert!(std::fs::read(workplace.path(input)).unwrap() == whole, "{arguments:?}");
     }
+    // Nor is what another process writes.
+    let held = std::fs::File::create(workplace.path("held.rvl.partial")).unwrap();
+    held.lock().unwrap();
+    workplace.rivulet(&["cat", "out.rvl", "-o", "held.rvl"]).fails(69, "another process writes it");
+    assert!(workplace.path("held.rvl.partial").exists());
     // What still grows is left out of a folder, and told.
     std::fs::create_dir(workplace.path("folder")).unwrap();
     std::fs::rename(workplace.path("out.rvl"), workplace.path("folder/out.rvl")).unwrap();

@@ -1,7 +1,7 @@
 //! `rivulet cat`: joins packet files.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fmt::Display;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use super::{CliError, exit, print, warn};
 use crate::packet::Continuity;
 use crate::packet::rvl::{Event, Writer};
 use crate::signal::{StreamInfo, StreamKey};
+use crate::sink::{Partial, SinkError, partial_of};
 
 /// Damaged places beyond this many are counted but not told one by one.
 const TOLD_DAMAGE: u64 = 10;
@@ -39,33 +40,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let range = Range { from: arguments.from, to: arguments.to };
     let plan = plan(arguments, range)?;
     let to_stdout = arguments.output.as_os_str() == STDIN;
-    let create_error = |error| {
-        CliError::new(
-            exit::CANNOT_CREATE,
-            format_args!("cannot create {}: {error}", arguments.output.display()),
-        )
-    };
-    let mut partial = arguments.output.clone().into_os_string();
-    partial.push(".partial");
-    for output in [arguments.output.as_path(), Path::new(&partial)].into_iter().filter(|_| !to_stdout) {
-        refuse_output(plan.iter().map(|(input, _)| input.as_path()), output)?;
-    }
-    // What is no regular file is written in place.
-    let in_place = arguments.output.metadata().is_ok_and(|metadata| !metadata.is_file());
-    let target: &Path = if in_place { &arguments.output } else { Path::new(&partial) };
-    let output: Box<dyn Write> = match to_stdout {
-        true => Box::new(std::io::stdout()),
-        false => Box::new(File::create(target).map_err(create_error)?),
-    };
-    let joined = join(&plan, output, &arguments.output);
-    if !to_stdout && !in_place {
-        match &joined {
-            Ok(_) => std::fs::rename(&partial, &arguments.output).map_err(create_error)?,
-            // The reason is told below.
-            Err(_) => drop(std::fs::remove_file(&partial)),
+    let (partial, output): (_, Box<dyn Write>) = match to_stdout {
+        true => (None, Box::new(std::io::stdout())),
+        false => {
+            for output in [&arguments.output, &partial_of(&arguments.output)] {
+                refuse_output(plan.iter().map(|(input, _)| input.as_path()), output)?;
+            }
+            let (partial, file) = Partial::create(&arguments.output).map_err(|error| {
+                let held = matches!(error, SinkError::Unavailable(_));
+                CliError::new(if held { exit::UNAVAILABLE } else { exit::CANNOT_CREATE }, error)
+            })?;
+            (partial, Box::new(file))
         }
+    };
+    let joined = join(&plan, output, &arguments.output)?;
+    if let Some(partial) = partial {
+        partial.rename(&arguments.output).map_err(|error| write_error(&arguments.output, error))?;
     }
-    let Joined { streams, packets, bytes, repeats, missing_frames, damaged_places, torn_bytes } = joined?;
+    let Joined { streams, packets, bytes, repeats, missing_frames, damaged_places, torn_bytes } = joined;
     let line = format!(
         "{}: {streams} streams, {packets} packets, {bytes} bytes; {repeats} repeated packets left out, {missing_frames} \
          frames missing\n",
@@ -140,9 +132,12 @@ struct Stream {
     from: Option<u32>,
 }
 
+fn write_error(path: &Path, error: impl Display) -> CliError {
+    CliError::new(exit::IO, format_args!("cannot write {}: {error}", path.display()))
+}
+
 fn join(plan: &Plan, output: Box<dyn Write>, output_path: &Path) -> Result<Joined, CliError> {
-    let write_error =
-        |error| CliError::new(exit::IO, format_args!("cannot write {}: {error}", output_path.display()));
+    let write_error = |error| write_error(output_path, error);
     let mut writer = Writer::new(BufWriter::with_capacity(1 << 16, output)).map_err(write_error)?;
     let mut streams: HashMap<StreamKey, Stream> = HashMap::new();
     let mut joined = Joined::default();

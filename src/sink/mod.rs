@@ -11,6 +11,7 @@ pub use dead_letter::DeadLetterSink;
 pub use file::{
     FileSink, FileSinkOptions, PathTemplate, ReadAgain, Roll, SegmentSink, SyncPolicy, open as open_file_sink,
 };
+pub(crate) use file::{Partial, partial_of};
 pub use mirror::{MirrorReport, MirrorSink};
 pub(crate) use samples::DecodedFrames;
 pub use samples::SampleMessage;

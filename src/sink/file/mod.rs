@@ -15,6 +15,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use disk::{Partial, partial_of};
 pub use segments::SegmentSink;
 pub use single::FileSink;
 pub use template::PathTemplate;

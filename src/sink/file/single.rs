@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{BUFFER_BYTES, create_error, folder_of, lock, partial_of, sync_folder, write_error};
+use super::disk::{BUFFER_BYTES, Partial, create_error, folder_of, lock, sync_folder, write_error};
 use super::{ReadAgain, SyncPolicy, named};
 use crate::packet::{PacketError, rvl};
 use crate::signal::{Checkpoint, Origin, StreamIndex, StreamInfo, StreamKey};
@@ -49,21 +48,14 @@ impl FileSink {
     /// # Errors
     /// [`SinkError::Create`] where that is not possible.
     pub fn create(path: &Path, sync: SyncPolicy) -> Result<Self, SinkError> {
-        let in_place = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if path.is_dir() {
             return Err(create_error(path, std::io::ErrorKind::IsADirectory.into()));
         }
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(|source| create_error(folder, source))?;
-        let beside = partial_of(path);
-        let target = if in_place { path } else { &beside };
-        let file = match in_place {
-            true => File::create(target).map_err(|source| create_error(target, source))?,
-            false => create_locked(target)?,
-        };
+        let (partial, file) = Partial::create(path)?;
         let writer = rvl::Writer::new(BufWriter::with_capacity(BUFFER_BYTES, file))
-            .map_err(|source| SinkError::Packets { path: target.to_owned(), source })?;
-        let partial = (!in_place).then(|| Partial { path: beside, whole: false });
+            .map_err(|source| SinkError::Packets { path: path.to_owned(), source })?;
         Ok(Self { sync, ..Self::over(path, partial, writer) })
     }
 
@@ -205,43 +197,5 @@ impl Sink for FileSink {
         };
         place().map_err(|source| write_error(&path, source))?;
         Ok(SinkReport { bytes_written: Some(parts.total()), mirror: None })
-    }
-}
-
-/// Creates a file that no other process writes, or empties one that is left over.
-fn create_locked(path: &Path) -> Result<File, SinkError> {
-    let error = |source| create_error(path, source);
-    loop {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(error)?;
-        lock(&file, path)?;
-        // Whoever had the lock may have given the file its name meanwhile.
-        let (own, there) = (file.metadata().map_err(error)?, std::fs::metadata(path));
-        if there.is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
-            file.set_len(0).map_err(error)?;
-            return Ok(file);
-        }
-    }
-}
-
-/// A file that is not whole yet; removed unless it gets its name.
-struct Partial {
-    path: PathBuf,
-    whole: bool,
-}
-
-impl Partial {
-    fn rename(mut self, path: &Path) -> std::io::Result<()> {
-        std::fs::rename(&self.path, path)?;
-        self.whole = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.whole {
-            // Nothing to tell anyone here: the error that left the file in parts has been reported.
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
