@@ -1,12 +1,13 @@
 //! What is fed to each decoder, and good inputs to begin from.
 
+#[path = "packet_files.rs"]
+mod packet_files;
+
 use std::cell::RefCell;
-use std::io::Cursor;
 use std::path::Path;
 
 use bytes::BytesMut;
 use rivulet::config::{PipelineConfig, SourceConfig, SourceDecoding};
-use rivulet::packet::rvl::{Event, Part, Reader, recover};
 use rivulet::packet::{Header, Packet};
 use rivulet::signal::SampleType;
 use rivulet::source::SourceEvent;
@@ -129,36 +130,13 @@ fn rvl(bytes: &[u8]) {
     let mut rest = bytes;
     while let [kind, number, length, tail @ ..] = rest {
         let (payload, tail) = tail.split_at(tail.len().min(usize::from(*length)));
-        file.extend_from_slice(&record(*kind, *number % 251, payload));
+        file.extend_from_slice(&packet_files::record(*kind, *number % 251, payload));
         rest = tail;
     }
     file.extend_from_slice(bytes);
     for bytes in [bytes, &file] {
-        let mut reader = Reader::new(bytes);
-        let mut events = 0;
-        while let Ok(event) = reader.next_event() {
-            events += 1;
-            assert!(events <= bytes.len() + 1, "more events than bytes");
-            if let Event::End { .. } = event {
-                break;
-            }
-        }
-        if let Ok(Some(mut part)) = Part::open(Cursor::new(bytes)) {
-            while !matches!(part.next_event(&mut |_| true), Ok(Event::End { .. }) | Err(_)) {}
-        }
-        let _ = recover(bytes);
+        packet_files::read(bytes);
     }
-}
-
-/// A record as `docs/packet-format.md` lays it down.
-fn record(kind: u8, number: u8, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32 + 4).to_le_bytes();
-    let mut record = vec![0xB7, kind, length[0], length[1], length[2], number];
-    let check = crc32c::crc32c(&record);
-    record.extend_from_slice(&((check ^ (check >> 16)) as u16).to_le_bytes());
-    record.extend_from_slice(payload);
-    record.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    record
 }
 
 fn rvl_seeds() -> Vec<Vec<u8>> {

@@ -2,17 +2,20 @@
 
 #![allow(unsafe_code, clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+#[path = "../fuzz/packet_files.rs"]
+mod packet_files;
+
 use std::fmt::Debug;
-use std::io::{Cursor, Write};
+use std::io::Write;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
+use counting::peak_of;
 use rivulet::model::ModelId;
-use rivulet::packet::rvl::{Event, Part, Reader, Writer, recover};
+use rivulet::packet::rvl::Writer;
 use rivulet::packet::{ChannelSide, Header, Layer, LayerId, Packet};
 use rivulet::signal::{ChannelInfo, SampleType, StreamInfo, StreamKey};
 use rivulet::source::SourceEvent;
@@ -25,46 +28,6 @@ const BESIDES: usize = 16 << 10;
 
 /// Cases of each test of packets; there are three.
 const CASES: u32 = 100_000;
-
-/// Counts what each thread holds.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-fn grow(bytes: usize) {
-    let held = HELD.get().wrapping_add(bytes);
-    HELD.set(held);
-    PEAK.set(PEAK.get().max(held));
-}
-
-// SAFETY: every call goes on to the system's allocator as it came; the counters do not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.set(HELD.get().saturating_sub(layout.size()));
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most that this thread held at once during `work`, beyond what it held before.
-fn peak_of(work: impl FnOnce()) -> usize {
-    let before = HELD.get();
-    PEAK.set(before);
-    work();
-    PEAK.get() - before
-}
 
 /// Runs `work` on the bytes of many cases and holds its memory to the bound.
 fn survives<S: Strategy>(cases: S, bytes: impl Fn(S::Value) -> Vec<u8>, work: impl Fn(&[u8]))
@@ -133,22 +96,6 @@ fn read_packet(bytes: &[u8]) {
     }
 }
 
-fn read_file(bytes: &[u8]) {
-    let mut reader = Reader::new(bytes);
-    let mut events = 0;
-    while let Ok(event) = reader.next_event() {
-        events += 1;
-        assert!(events <= bytes.len() + 1, "more events than bytes");
-        if let Event::End { .. } = event {
-            break;
-        }
-    }
-    if let Ok(Some(mut part)) = Part::open(Cursor::new(bytes)) {
-        while !matches!(part.next_event(&mut |_| true), Ok(Event::End { .. }) | Err(_)) {}
-    }
-    let _ = recover(bytes);
-}
-
 fn overwrites() -> impl Strategy<Value = Vec<(Index, Vec<u8>)>> {
     prop::collection::vec((any::<Index>(), prop::collection::vec(any::<u8>(), 1..10)), 1..4)
 }
@@ -176,7 +123,7 @@ fn random_bytes() {
         |bytes| bytes,
         |bytes| {
             read_packet(bytes);
-            read_file(bytes);
+            packet_files::read(bytes);
         },
     );
 }
@@ -202,7 +149,7 @@ fn files_with_changed_bytes() {
         bytes.truncate(good.len().min(cut.index(2 * good.len())));
         bytes
     };
-    survives((overwrites(), any::<Index>()), changed, read_file);
+    survives((overwrites(), any::<Index>()), changed, packet_files::read);
 }
 
 /// Memory of a recording's reader, whatever its bytes claim: the largest chunk, as bytes and as samples, and buffers.
@@ -324,24 +271,13 @@ fn sealed_claims_are_bounded() {
         index.extend_from_slice(&claim.to_le_bytes());
         index.extend_from_slice(&[12; 400]);
         let mut bytes = file();
-        let head_and_checksum = sealed_record(3, &index);
+        let head_and_checksum = packet_files::record(3, 9, &index);
         bytes.extend_from_slice(&head_and_checksum);
         let mut stream = vec![1, b'x', 3, 0, 16, 253];
         stream.extend_from_slice(&claim.to_le_bytes());
         stream.extend_from_slice(&[0; 400]);
-        bytes.extend_from_slice(&sealed_record(1, &stream));
-        let peak = peak_of(|| read_file(&bytes));
+        bytes.extend_from_slice(&packet_files::record(1, 9, &stream));
+        let peak = peak_of(|| packet_files::read(&bytes));
         assert!(peak <= PER_BYTE * bytes.len() + BESIDES, "{peak} bytes for {}", bytes.len());
     }
-}
-
-/// A record as `docs/packet-format.md` lays it down.
-fn sealed_record(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32 + 4).to_le_bytes();
-    let mut record = vec![0xB7, kind, length[0], length[1], length[2], 9];
-    let check = crc32c::crc32c(&record);
-    record.extend_from_slice(&((check ^ (check >> 16)) as u16).to_le_bytes());
-    record.extend_from_slice(payload);
-    record.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    record
 }
