@@ -2,70 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::OnceLock;
 
-use rivulet::codec::{Decoder, Encoder, FrameRun, RvqDecoder, RvqEncoder};
-use rivulet::model::{Architecture, ModelDirectory};
+use rivulet::codec::{Encoder, FrameRun, RvqEncoder};
+use rivulet::model::Architecture;
 use rivulet::packet::{ChannelSide, Header, LayerId, Packet, unpack_codes};
-use rivulet::signal::{ChannelInfo, Chunk, Position, SampleType, StreamInfo, StreamKey};
-use rivulet::window::{Framer, FramerConfig};
+use rivulet::signal::StreamInfo;
 
 use super::client::Record;
 use super::workload::Workload;
-use crate::root;
-
-/// The shipped ECG model.
-pub fn ecg_model() -> &'static ModelDirectory {
-    static MODEL: OnceLock<ModelDirectory> = OnceLock::new();
-    MODEL.get_or_init(|| ModelDirectory::load(&root().join("models/ecg-16x")).expect("the shipped model"))
-}
+use crate::codec::{chunk, decoded, ecg_model, framer, stream_info};
 
 /// The whole frames of one stream, encoded and decoded again by the library.
 pub fn through_the_codec(key: &str, samples: &[i16]) -> Vec<f64> {
-    let model = ecg_model();
     let info = stream_info(key);
-    let frames = cut(&info, samples);
-    let mut encoder = RvqEncoder::new(model, NonZeroUsize::MIN).expect("the model runs");
-    let mut decoder = RvqDecoder::new(model).expect("the model runs");
-    let runs: Vec<FrameRun<'_>> =
-        frames.chunks(64).map(|frames| FrameRun { stream: &info, frames }).collect();
-    let packets = encoder.encode(&runs).expect("frames of the model's size");
-    packets.iter().flat_map(|packet| decoder.decode(packet).expect("a packet of the model")).collect()
-}
-
-fn stream_info(key: &str) -> StreamInfo {
-    StreamInfo {
-        key: StreamKey::new(key),
-        sample_rate_hz: 360.0,
-        sample_type: SampleType::I16,
-        stored_bits: 16,
-        channels: vec![ChannelInfo::unscaled("")],
-    }
+    decoded(&info, cut(&info, samples).chunks(64))
 }
 
 /// The whole frames of a stream.
 fn cut(info: &StreamInfo, samples: &[i16]) -> Vec<rivulet::signal::Frame> {
-    let architecture = ecg_model().architecture();
-    let mut framer = Framer::new(FramerConfig {
-        frame_size: architecture.frame_size,
-        channels: architecture.in_ch,
-        max_gap_ns: None,
-        max_streams: 1,
-    })
-    .expect("a framer");
-    framer.add_stream(&Arc::new(info.clone())).expect("a stream");
-    let chunk = Chunk {
-        origin: 0,
-        stream: 0,
-        position: Position::None,
-        arrival_ns: None,
-        time_ns: None,
-        after_gap: false,
-        samples: samples.iter().map(|sample| f64::from(*sample)).collect(),
-    };
     let mut frames = Vec::new();
-    framer.push(&chunk, &mut frames).expect("whole rows");
+    framer(info).push(&chunk(samples, false), &mut frames).expect("whole rows");
     frames
 }
 

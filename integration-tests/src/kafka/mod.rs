@@ -27,7 +27,7 @@ pub use broker::{Broker, Listener, free_port};
 pub use client::{Client, Producer, Record, Tail};
 pub use daemon::{Daemon, http_get, json_lines, metric_sum};
 pub use feed::Feed;
-pub use frames::{Frame, FrameId, Frames, ecg_model, through_the_codec};
+pub use frames::{Frame, FrameId, Frames, through_the_codec};
 pub use random::Random;
 pub use security::{Certificates, PASSWORD, USER};
 pub use wait::{wait_for, wait_until};
