@@ -1,7 +1,7 @@
 //! One fuzzer for every decoder: `RIVULET_FUZZ_TARGET` names the one that is fed.
 //!
 //! ```text
-//! RIVULET_FUZZ_TARGET=packet cargo +nightly fuzz run decoders -- -max_total_time=600
+//! RIVULET_FUZZ_TARGET=packet cargo +nightly fuzz run -s none decoders -- -max_total_time=600
 //! ```
 //!
 //! One program, because each takes minutes to link. The tests of the project feed the same targets with bytes made

@@ -5,7 +5,7 @@
 //! Files are read with a constant amount of memory, and compressed ones (`.gz`, `.zst`) as what is in them.
 //!
 //! A sample that is not there (NaN, infinite, marked as missing by the format) takes the samples of all other
-//! channels at its instant with it: they become a [`DeadLetter`](crate::signal::DeadLetter), and the next
+//! channels at its instant with it: they become a [`DeadLetter`], and the next
 //! chunk says that it stands after a gap.
 
 mod csv;
