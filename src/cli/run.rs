@@ -163,8 +163,9 @@ async fn run_all(
                 if deadline.is_some() {
                     std::process::exit(i32::from(exit::INTERRUPTED));
                 }
-                tracing::info!("stopping: what was read still leaves; a second signal quits at once");
+                // Whoever reads the line finds nothing ready any more.
                 supervisor.stop();
+                tracing::info!("stopping: what was read still leaves; a second signal quits at once");
                 deadline = Some(tokio::time::Instant::now() + limit);
             }
             () = reached(deadline) => {
