@@ -4,6 +4,7 @@
 //! [`RvqEncoder`] normalises, runs the model's encoder in tract and searches the codebooks.
 
 pub mod engine;
+pub mod entropy;
 pub mod normalise;
 mod rvq;
 pub mod verify;
